@@ -1,0 +1,69 @@
+//! A running engine, as the commands talk to it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use clap::Args;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::client::guard::Guard;
+
+/// How to reach and greet an engine's admin listener.
+#[derive(Args)]
+pub(super) struct Admin {
+    /// The admin listener
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:8081",
+        env = "PLUGPOST_ADMIN",
+        value_name = "URL"
+    )]
+    admin: String,
+    /// A token with the scope read, or operate for changes
+    #[arg(long, env = "PLUGPOST_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Admin {
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, path, body.to_string().into()).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.admin.trim_end_matches('/'));
+        let mut request = Request::builder().method(method).uri(&url).body(Full::new(body))?;
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let (status, body) = request_any(request).await.with_context(|| format!("asking {url}"))?;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if !status.is_success() {
+            bail!("{status}: {}", answer["detail"].as_str().unwrap_or("no reason given"));
+        }
+        Ok(answer)
+    }
+}
+
+/// Send a request wherever the user says: the guard is for what plugins and
+/// routes say.
+pub(super) async fn request_any(
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let everywhere = vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+    let client = Client::new(Guard::allowing(everywhere))?;
+    client.ask(request, TIMEOUT).await.map_err(|fault| anyhow::anyhow!("{}", fault.message))
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);

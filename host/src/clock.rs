@@ -1,0 +1,157 @@
+//! Time and ids. [`UnixMs`] is a value like any other; [`now`] is the one place
+//! that reads the system's clock, and [`IdClock`] the one that makes ids.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UnixMs(pub(crate) u64);
+
+/// The latest moment that is written: the end of year 9999, where RFC 3339 ends.
+pub(crate) const LATEST: UnixMs = UnixMs(253_402_300_799_999);
+
+/// What the clock says.
+pub(crate) fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since.as_millis()).unwrap_or(LATEST.0)).min(LATEST)
+}
+
+impl UnixMs {
+    /// This much later; stops at the end of year 9999.
+    pub(crate) fn plus(self, duration: Duration) -> Self {
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(ms)).min(LATEST)
+    }
+
+    /// This much earlier; stops at 1970.
+    pub(crate) fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long until then, from `now`; zero when it has passed.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// An RFC 3339 text as a moment; none when it is not one or lies before 1970.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let ns = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+        u64::try_from(ns.div_euclid(1_000_000)).ok().map(Self)
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-05-04T10:00:00.000Z`.
+impl fmt::Display for UnixMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.min(LATEST.0);
+        let seconds = i64::try_from(ms / 1000).unwrap_or_default();
+        let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            ms % 1000
+        )
+    }
+}
+
+/// Makes ids that grow with time: milliseconds in the high bits, a count in the
+/// low [`COUNT_BITS`]. They sort as they were made, so a store only appends.
+#[derive(Debug)]
+pub(crate) struct IdClock(AtomicU64);
+
+/// 2^20 ids a millisecond, and 43 bits of milliseconds: enough until year 2248.
+const COUNT_BITS: u32 = 20;
+
+impl IdClock {
+    /// Ids after `last`, the newest in the store, even if the clock was set back.
+    pub(crate) fn after(last: u64) -> Self {
+        Self(AtomicU64::new(last))
+    }
+
+    /// An id that no earlier call returned.
+    pub(crate) fn next(&self, now: UnixMs) -> u64 {
+        let floor = first_id_at(now);
+        let step = |last: u64| Some((last + 1).max(floor));
+        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) {
+            Ok(last) | Err(last) => (last + 1).max(floor),
+        }
+    }
+}
+
+/// The smallest id made at or after this moment.
+pub(crate) fn first_id_at(at: UnixMs) -> u64 {
+    at.0 << COUNT_BITS
+}
+
+/// When an id was made.
+pub(crate) fn ms_of_id(id: u64) -> UnixMs {
+    UnixMs(id >> COUNT_BITS)
+}
+
+/// Thirteen characters of Crockford's base32, lower case: no letter that could be
+/// read as a digit, and the order of the texts is the order of the ids.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// An id as its text without prefix.
+pub(crate) fn id_text(id: u64) -> String {
+    (0..13).rev().map(|place| char::from(DIGITS[((id >> (place * 5)) & 31) as usize])).collect()
+}
+
+/// The id in a text without prefix; none when it is not one.
+pub(crate) fn id_from_text(text: &str) -> Option<u64> {
+    if text.len() != 13 {
+        return None;
+    }
+    text.bytes().try_fold(0_u64, |id, byte| {
+        let digit = DIGITS.iter().position(|&it| it == byte)? as u64;
+        // The first digit holds four bits: 13 × 5 is 65.
+        (id >> 59 == 0).then_some((id << 5) | digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_text() {
+        for id in [0, 1, 31, 32, u64::MAX, u64::MAX >> 1, 1_900_000_000_000 << COUNT_BITS] {
+            assert_eq!(id_from_text(&id_text(id)), Some(id));
+        }
+        for not_an_id in ["", "0", "00000000000000", "000000000000i", "zzzzzzzzzzzzz"] {
+            assert_eq!(id_from_text(not_an_id), None, "{not_an_id:?}");
+        }
+    }
+
+    #[test]
+    fn ids_grow_even_when_the_clock_goes_back() {
+        let ids = IdClock::after(first_id_at(UnixMs(5_000)));
+        let first = ids.next(UnixMs(6_000));
+        let second = ids.next(UnixMs(1_000));
+        assert!(first >= first_id_at(UnixMs(6_000)));
+        assert!(second > first);
+    }
+
+    #[test]
+    fn a_moment_survives_its_text() {
+        for ms in [0, 1, 1_777_888_999_123, LATEST.0] {
+            assert_eq!(UnixMs::parse(&UnixMs(ms).to_string()), Some(UnixMs(ms)));
+        }
+        assert_eq!(
+            UnixMs::parse("2026-05-04T12:00:00+02:00"),
+            UnixMs::parse("2026-05-04T10:00:00Z")
+        );
+        assert_eq!(UnixMs::parse("1969-12-31T23:59:59.9999Z"), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! The folder a user writes, read into checked values. What is wrong is found
+//! all at once, each with its file, line, column and the likely fix.
+//!
+//! Reading knows nothing of plugins; [`snapshot`](crate::snapshot) brings the two
+//! together.
+
+mod document;
+mod hub;
+mod route;
+mod secret;
+mod source;
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub(crate) use document::{Marked, Position, nearest};
+pub(crate) use hub::{Hub, Scope, Token};
+pub(crate) use route::{Policy, RouteFile, parse_policy};
+pub(crate) use secret::SecretFrom;
+pub(crate) use source::SourceFile;
+
+/// A plugin that a file names, with its settings and secrets as written.
+#[derive(Debug)]
+pub(crate) struct PluginUse {
+    pub(crate) plugin: Marked<String>,
+    pub(crate) settings: Settings,
+    pub(crate) secrets: Vec<(Marked<String>, Vec<SecretFrom>)>,
+}
+
+/// Settings as JSON, and where in the file each of them stands.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) value: serde_json::Value,
+    positions: Vec<(String, Position)>,
+}
+
+impl Settings {
+    /// Where a JSON pointer points, or the nearest table around it.
+    pub(crate) fn position(&self, pointer: &str) -> Option<Position> {
+        let mut pointer = pointer;
+        loop {
+            if let Some((_, at)) = self.positions.iter().find(|(it, _)| it == pointer) {
+                return Some(*at);
+            }
+            pointer = pointer.rsplit_once('/')?.0;
+        }
+    }
+}
+
+/// The whole folder, read.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) hub: Hub,
+    pub(crate) sources: Vec<SourceFile>,
+    pub(crate) routes: Vec<RouteFile>,
+    /// Stem and bytes of each `plugins/*.wasm`.
+    pub(crate) plugins: Vec<(String, PathBuf, Vec<u8>)>,
+}
+
+/// Something wrong in the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Relative to the folder, where it lies in it.
+    pub(crate) file: PathBuf,
+    /// Line and column, from 1; none when it is about the file as a whole.
+    pub(crate) at: Option<(usize, usize)>,
+    /// What is wrong, and what would be right.
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some((line, column)) => {
+                write!(f, "{}:{line}:{column}: {}", self.file.display(), self.message)
+            }
+            None => write!(f, "{}: {}", self.file.display(), self.message),
+        }
+    }
+}
+
+/// The largest file of TOML that is read.
+const TOML_BYTES_MAX: u64 = 1 << 20;
+
+/// The largest component that is read; the runtime's own limit may be lower.
+const WASM_BYTES_MAX: u64 = 128 << 20;
+
+impl Folder {
+    /// Read everything. What can be read is returned beside what is wrong.
+    pub(crate) fn read(folder: &Path) -> (Self, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let hub_file = Path::new("plugpost.toml");
+        let hub = match read_text(&folder.join(hub_file)) {
+            Ok(text) => hub::read(hub_file, &text, folder, &mut problems),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
+                hub::read(hub_file, "", folder, &mut problems)
+            }
+            Err(error) => {
+                problems.push(of_file(hub_file, &error));
+                hub::read(hub_file, "", folder, &mut problems)
+            }
+        };
+        let mut sources = Vec::new();
+        for (name, file) in files(folder, "sources", "toml", &mut problems) {
+            match read_text(&folder.join(&file)) {
+                Ok(text) => sources.push(source::read(&name, &file, &text, folder, &mut problems)),
+                Err(error) => problems.push(of_file(&file, &error)),
+            }
+        }
+        let mut routes = Vec::new();
+        for (name, file) in files(folder, "routes", "toml", &mut problems) {
+            match read_text(&folder.join(&file)) {
+                Ok(text) => routes.push(route::read(&name, &file, &text, folder, &mut problems)),
+                Err(error) => problems.push(of_file(&file, &error)),
+            }
+        }
+        let mut plugins = Vec::new();
+        for (name, file) in files(folder, "plugins", "wasm", &mut problems) {
+            match read_bytes(&folder.join(&file), WASM_BYTES_MAX) {
+                Ok(bytes) => plugins.push((name, file, bytes)),
+                Err(error) => problems.push(of_file(&file, &error)),
+            }
+        }
+        (Self { hub, sources, routes, plugins }, problems)
+    }
+}
+
+/// Stem and relative path of each file with that extension, sorted by name. A
+/// folder that is not there has no files.
+fn files(
+    folder: &Path,
+    kind: &str,
+    extension: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<(String, PathBuf)> {
+    let entries = match fs::read_dir(folder.join(kind)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            problems.push(of_file(Path::new(kind), &error));
+            return Vec::new();
+        }
+    };
+    let mut files = Vec::new();
+    for path in entries.flatten().map(|it| it.path()) {
+        let (Some(name), Some(stem)) = (path.file_name(), path.file_stem()) else { continue };
+        // Editors leave hidden files and backups behind.
+        let hidden = name.to_string_lossy().starts_with('.');
+        if hidden || path.extension().is_none_or(|it| it != extension) || path.is_dir() {
+            continue;
+        }
+        let file = Path::new(kind).join(name);
+        match stem.to_str().filter(|it| is_name(it)) {
+            Some(stem) => files.push((stem.to_owned(), file)),
+            None => problems.push(Problem {
+                file,
+                at: None,
+                message: "a name has letters, digits, `-`, `_` and `.`, at most 64 of them".into(),
+            }),
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Names stand in URLs, logs and file names.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it))
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let bytes = read_bytes(path, TOML_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::other("the file is not UTF-8"))
+}
+
+fn read_bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let size = fs::metadata(path)?.len();
+    if size > bytes_max {
+        return Err(io::Error::other(format!("{size} bytes are more than {bytes_max}")));
+    }
+    fs::read(path)
+}
+
+fn of_file(file: &Path, error: &io::Error) -> Problem {
+    Problem { file: file.into(), at: None, message: error.to_string() }
+}

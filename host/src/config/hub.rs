@@ -1,0 +1,220 @@
+//! `plugpost.toml`: where to listen, where to store, limits, and who may call.
+//! Every key has a default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+use super::Problem;
+use super::document::{Document, Marked, Table};
+use super::{is_name, secret};
+
+/// The engine's own settings.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) store: PathBuf,
+    /// How long an event is kept after it came in.
+    pub(crate) retention: Duration,
+    pub(crate) allow_networks: Vec<IpNet>,
+    /// The default for endpoints.
+    pub(crate) timeout: Duration,
+    /// The default for endpoints.
+    pub(crate) concurrency: u32,
+    /// The largest request body taken in.
+    pub(crate) body_bytes_max: usize,
+    /// How long a plugin call may take.
+    pub(crate) plugin_deadline: Duration,
+    /// The memory of one plugin instance.
+    pub(crate) plugin_memory_bytes: usize,
+    /// How long stopping waits for attempts under way.
+    pub(crate) stop_timeout: Duration,
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// A caller of the API.
+pub(crate) struct Token {
+    pub(crate) name: Arc<str>,
+    pub(crate) secret: Zeroizing<String>,
+    pub(crate) scopes: Vec<Scope>,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Send events.
+    Ingest,
+    /// Read the log.
+    Read,
+    /// Change anything.
+    Operate,
+}
+
+impl Token {
+    pub(crate) fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+            || (scope == Scope::Read && self.scopes.contains(&Scope::Operate))
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token({}, {:?})", self.name, self.scopes)
+    }
+}
+
+pub(super) fn read(file: &Path, text: &str, folder: &Path, problems: &mut Vec<Problem>) -> Hub {
+    Document::new(file, text, problems).read(|root| {
+        let mut hub = Hub {
+            public: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            store: folder.join("plugpost.db"),
+            retention: Duration::from_hours(30 * 24),
+            allow_networks: Vec::new(),
+            timeout: Duration::from_secs(15),
+            concurrency: 16,
+            // Twice what Standard Webhooks advises is 40 KB; batches and resource graphs are larger.
+            body_bytes_max: 1 << 20,
+            plugin_deadline: Duration::from_millis(100),
+            plugin_memory_bytes: 64 << 20,
+            // Below the 30 s after which Kubernetes kills.
+            stop_timeout: Duration::from_secs(20),
+            tokens: Vec::new(),
+        };
+        hub.take_listen(&root);
+        hub.take_store(&root, folder);
+        hub.take_delivery(&root);
+        hub.take_limits(&root);
+        for token in root.tables("token") {
+            hub.take_token(&token, folder);
+        }
+        if !hub.admin.ip().is_loopback() && !hub.tokens.iter().any(|it| it.may(Scope::Read)) {
+            let at = root.position_of("listen").unwrap_or(START);
+            root.problem(
+                at,
+                "listen.admin is not a loopback address, so there must be a [[token]] with the \
+                 scope read or operate",
+            );
+        }
+        hub
+    })
+}
+
+const START: super::Position = super::Position { line: 1, column: 1 };
+
+impl Hub {
+    fn take_listen(&mut self, root: &Table<'_, '_>) {
+        let Some(listen) = root.table("listen") else { return };
+        let address = |text: &str| {
+            text.parse::<SocketAddr>()
+                .map_err(|_| format!("`{text}` is not an address such as `127.0.0.1:8080`"))
+        };
+        set(&mut self.public, listen.value.parsed("public", address));
+        set(&mut self.admin, listen.value.parsed("admin", address));
+    }
+
+    fn take_store(&mut self, root: &Table<'_, '_>, folder: &Path) {
+        let Some(store) = root.table("store") else { return };
+        let path = |text: &str| match text.strip_prefix("sqlite:") {
+            Some(path) if !path.is_empty() => Ok(folder.join(path)),
+            _ => Err(format!("`{text}` is not a store such as `sqlite:plugpost.db`")),
+        };
+        set(&mut self.store, store.value.parsed("url", path));
+        set(&mut self.retention, store.value.duration("retention"));
+    }
+
+    fn take_delivery(&mut self, root: &Table<'_, '_>) {
+        let Some(delivery) = root.table("delivery") else { return };
+        let network = |text: &str| {
+            text.parse::<IpNet>()
+                .map_err(|_| format!("`{text}` is not a network such as `10.0.0.0/8`"))
+        };
+        if let Some(networks) = delivery.value.all_parsed("allow_networks", network) {
+            self.allow_networks = networks.into_iter().map(|it| it.value).collect();
+        }
+        set(&mut self.timeout, delivery.value.parsed("timeout", timeout));
+        set(&mut self.concurrency, concurrency(&delivery.value));
+        set(&mut self.stop_timeout, delivery.value.duration("stop_timeout"));
+    }
+
+    fn take_limits(&mut self, root: &Table<'_, '_>) {
+        let Some(limits) = root.table("limits") else { return };
+        let limits = limits.value;
+        let bytes = |key, max: i64| limits.integer(key, 1..max + 1).map(|it| it.map(as_usize));
+        set(&mut self.body_bytes_max, bytes("body_bytes", 64 << 20));
+        set(&mut self.plugin_memory_bytes, bytes("plugin_memory_bytes", 1 << 30));
+        set(&mut self.plugin_deadline, limits.duration("plugin_deadline"));
+    }
+
+    fn take_token(&mut self, token: &Marked<Table<'_, '_>>, folder: &Path) {
+        let Marked { value: table, at } = token;
+        let name = table.parsed("name", |text| match is_name(text) {
+            true => Ok(Arc::from(text)),
+            false => Err(format!("`{text}` is not a name: letters, digits, `-`, `_` and `.`")),
+        });
+        let scopes = table.all_parsed("scopes", |text| match text {
+            "ingest" => Ok(Scope::Ingest),
+            "read" => Ok(Scope::Read),
+            "operate" => Ok(Scope::Operate),
+            _ => Err(format!("`{text}` is no scope: ingest, read, operate")),
+        });
+        // One tenant so far: the key is understood, other tenants are not there yet.
+        table.parsed("tenant", |text| match text {
+            "default" => Ok(()),
+            _ => Err(format!("there is no tenant `{text}`: `default` is the only one so far")),
+        });
+        let secret = match table.table("secret") {
+            Some(it) => secret::read(&it, folder),
+            None => {
+                table.problem(
+                    *at,
+                    "a token has a secret = { env = \"NAME\" } or { file = \"path\" }",
+                );
+                None
+            }
+        };
+        let (Some(name), Some(scopes)) = (name, scopes) else {
+            table.problem(*at, "a token has a name and scopes");
+            return;
+        };
+        if self.tokens.iter().any(|it| it.name == name.value) {
+            table.problem(name.at, format!("there are two tokens called `{}`", name.value));
+        }
+        if let Some(secret) = secret {
+            let scopes = scopes.into_iter().map(|it| it.value).collect();
+            self.tokens.push(Token { name: name.value, secret: secret.text, scopes });
+        }
+    }
+}
+
+/// A timeout is long enough for one round trip and short enough for a lane.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = super::document::parse_duration(text)?;
+    match (Duration::from_millis(100)..=Duration::from_mins(5)).contains(&timeout) {
+        true => Ok(timeout),
+        false => Err(format!("`{text}`: a timeout goes from 100ms to 5m")),
+    }
+}
+
+pub(super) fn concurrency(table: &Table<'_, '_>) -> Option<Marked<u32>> {
+    let range = 1..CONCURRENCY_MAX + 1;
+    table.integer("concurrency", range).map(|it| it.map(|it| u32::try_from(it).unwrap_or(1)))
+}
+
+/// More attempts at once than one endpoint can want.
+const CONCURRENCY_MAX: i64 = 1024;
+
+fn set<T>(place: &mut T, value: Option<Marked<T>>) {
+    if let Some(value) = value {
+        *place = value.value;
+    }
+}
+
+fn as_usize(value: i64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,249 @@
+//! `routes/NAME.toml`: which events, through which plugins, to which endpoint.
+//! A platform's policy uses the same keys; what the file says wins.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+
+use super::document::{Document, Marked, Position, Table, nearest, parse_duration};
+use super::source::plugin_use;
+use super::{PluginUse, Problem, hub};
+use crate::endpoint::RateLimit;
+use crate::event::TypePattern;
+
+/// A route file, read.
+#[derive(Debug)]
+pub(crate) struct RouteFile {
+    pub(crate) name: Arc<str>,
+    pub(crate) file: PathBuf,
+    /// None for every source.
+    pub(crate) from: Option<Vec<Marked<String>>>,
+    pub(crate) types: Vec<Marked<TypePattern>>,
+    pub(crate) platform: Option<PluginUse>,
+    pub(crate) filters: Vec<PluginUse>,
+    pub(crate) transforms: Vec<PluginUse>,
+    pub(crate) auths: Vec<PluginUse>,
+    pub(crate) url: Option<Marked<(String, Uri)>>,
+    pub(crate) endpoint: EndpointKeys,
+    pub(crate) retry: RetryKeys,
+}
+
+/// What can be said of an endpoint, by a file or by a platform's policy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EndpointKeys {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) concurrency: Option<u32>,
+    pub(crate) rate_limit: Option<RateLimit>,
+    pub(crate) https_only: Option<bool>,
+    pub(crate) port: Option<u16>,
+}
+
+/// What can be said of retrying.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RetryKeys {
+    pub(crate) schedule: Option<Vec<Duration>>,
+    pub(crate) jitter: Option<f64>,
+}
+
+/// A platform's delivery rules, checked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) endpoint: EndpointKeys,
+    pub(crate) retry: RetryKeys,
+    /// Event types that the plugin does not know are refused by `check`.
+    pub(crate) refuses_unknown_types: bool,
+}
+
+pub(super) fn read(
+    name: &str,
+    file: &Path,
+    text: &str,
+    folder: &Path,
+    problems: &mut Vec<Problem>,
+) -> RouteFile {
+    Document::new(file, text, problems).read(|root| {
+        let stage = |key: &str| {
+            let uses = root.tables(key).into_iter().filter_map(|it| {
+                let Some(plugin) = it.value.string("plugin") else {
+                    it.value.problem(it.at, format!("[[{key}]] names its plugin = \"NAME\""));
+                    // What stands beside it is not unknown, only useless.
+                    it.value.keys();
+                    return None;
+                };
+                Some(plugin_use(plugin, &it.value, folder))
+            });
+            uses.collect::<Vec<_>>()
+        };
+        let platform = match root.string("platform") {
+            Some(plugin) => Some(plugin_use(plugin, &root, folder)),
+            None => {
+                for key in ["settings", "secrets"] {
+                    if let Some(table) = root.table(key) {
+                        table.value.keys();
+                        let message =
+                            format!("`{key}` belongs to a platform or to a plugin's table");
+                        root.problem(table.at, message);
+                    }
+                }
+                None
+            }
+        };
+        let mut route = RouteFile {
+            name: name.into(),
+            file: file.into(),
+            from: None,
+            types: root.all_parsed("types", TypePattern::parse).unwrap_or_default(),
+            platform,
+            filters: stage("filter"),
+            transforms: stage("transform"),
+            auths: stage("auth"),
+            url: None,
+            endpoint: EndpointKeys::default(),
+            retry: RetryKeys::default(),
+        };
+        route.take_from(&root);
+        route.take_endpoint(&root);
+        route.take_retry(&root);
+        if !root.has("types") {
+            root.problem(START, "a route names the event types it takes: types = [\"order.*\"]");
+        }
+        route
+    })
+}
+
+const START: Position = Position { line: 1, column: 1 };
+
+impl RouteFile {
+    fn take_from(&mut self, root: &Table<'_, '_>) {
+        match root.strings("from") {
+            Some(sources) if sources.iter().any(|it| it.value == "*") => {}
+            Some(sources) => self.from = Some(sources),
+            None if root.has("from") => {}
+            None => {
+                root.problem(START, "a route names its source: from = \"NAME\", or \"*\" for all")
+            }
+        }
+    }
+
+    fn take_endpoint(&mut self, root: &Table<'_, '_>) {
+        let Some(endpoint) = root.table("endpoint") else {
+            if !root.has("endpoint") {
+                root.problem(START, "a route has an [endpoint] with a url");
+            }
+            return;
+        };
+        let Marked { value: table, at } = endpoint;
+        self.url = table.parsed("url", |text| parse_url(text).map(|uri| (text.to_owned(), uri)));
+        if !table.has("url") {
+            table.problem(at, "an endpoint has a url");
+        }
+        self.endpoint = EndpointKeys {
+            timeout: table.parsed("timeout", hub::timeout).map(|it| it.value),
+            concurrency: hub::concurrency(&table).map(|it| it.value),
+            rate_limit: table.parsed("rate_limit", RateLimit::parse).map(|it| it.value),
+            https_only: table.boolean("https_only").map(|it| it.value),
+            port: table.integer("port", 1..65_536).and_then(|it| u16::try_from(it.value).ok()),
+        };
+    }
+
+    fn take_retry(&mut self, root: &Table<'_, '_>) {
+        let Some(retry) = root.table("retry") else { return };
+        let table = retry.value;
+        let schedule = table.all_parsed("schedule", parse_duration);
+        self.retry = RetryKeys {
+            schedule: schedule.map(|it| it.into_iter().map(|it| it.value).collect()),
+            jitter: table.share("jitter").map(|it| it.value),
+        };
+        let steps = self.retry.schedule.as_ref().map_or(0, Vec::len);
+        if steps > SCHEDULE_STEPS_MAX {
+            let message = format!("{steps} retries are more than {SCHEDULE_STEPS_MAX}");
+            table.problem(retry.at, message);
+        }
+    }
+}
+
+/// Attempts are kept one by one: a schedule of every minute for a week is a mistake.
+const SCHEDULE_STEPS_MAX: usize = 100;
+
+fn parse_url(text: &str) -> Result<Uri, String> {
+    let wrong = |why: String| format!("`{text}` is not a URL to deliver to: {why}");
+    // `url` finds what is wrong in words; hyper needs a `Uri`.
+    let url = url::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("it begins with https:// or http://".into()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("credentials belong in an [[auth]]".into()));
+    }
+    let mut url = url;
+    url.set_fragment(None);
+    url.as_str().parse().map_err(|_| wrong("it cannot be requested".into()))
+}
+
+/// A platform's policy from its string pairs, in the notation of route files.
+pub(crate) fn parse_policy(pairs: &[(String, String)]) -> Result<Policy, String> {
+    let mut policy = Policy::default();
+    for (key, value) in pairs {
+        policy.take(key, value).map_err(|message| format!("policy `{key}`: {message}"))?;
+    }
+    Ok(policy)
+}
+
+impl Policy {
+    fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let wrong = |what: &str| format!("{value:?} is not {what}");
+        let boolean = || value.parse::<bool>().map_err(|_| wrong("true or false"));
+        match key {
+            "endpoint.timeout" => self.endpoint.timeout = Some(hub::timeout(value)?),
+            "endpoint.rate_limit" => self.endpoint.rate_limit = Some(RateLimit::parse(value)?),
+            "endpoint.https_only" => self.endpoint.https_only = Some(boolean()?),
+            "endpoint.port" => {
+                self.endpoint.port = Some(value.parse().map_err(|_| wrong("a port"))?);
+            }
+            "endpoint.concurrency" => {
+                self.endpoint.concurrency = Some(value.parse().map_err(|_| wrong("a number"))?);
+            }
+            "retry.schedule" => {
+                let steps = value.split(',').map(str::trim).filter(|it| !it.is_empty());
+                self.retry.schedule = Some(steps.map(parse_duration).collect::<Result<_, _>>()?);
+            }
+            "retry.jitter" => {
+                let share = value.parse().ok().filter(|it| (0.0..=1.0).contains(it));
+                self.retry.jitter = Some(share.ok_or_else(|| wrong("a number from 0 to 1"))?);
+            }
+            "types.unknown" => match value {
+                "refuse" => self.refuses_unknown_types = true,
+                "allow" => self.refuses_unknown_types = false,
+                _ => return Err(wrong("`refuse` or `allow`")),
+            },
+            // Stated by platforms, shown, and not enforced yet.
+            "breaker.window" | "breaker.rest" => drop(parse_duration(value)?),
+            "breaker.requests" => drop(value.parse::<u32>().map_err(|_| wrong("a number"))?),
+            "breaker.success_ratio" => drop(value.parse::<f64>().map_err(|_| wrong("a number"))?),
+            _ => {
+                return Err(match nearest(key, KEYS.iter().copied()) {
+                    Some(meant) => format!("unknown; did you mean `{meant}`?"),
+                    None => format!("unknown; there are {}", KEYS.join(", ")),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+const KEYS: &[&str] = &[
+    "endpoint.timeout",
+    "endpoint.rate_limit",
+    "endpoint.https_only",
+    "endpoint.port",
+    "endpoint.concurrency",
+    "retry.schedule",
+    "retry.jitter",
+    "types.unknown",
+    "breaker.window",
+    "breaker.rest",
+    "breaker.requests",
+    "breaker.success_ratio",
+];

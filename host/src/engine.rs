@@ -1,0 +1,96 @@
+//! The parts of a running engine, and how they hold together: the queue hands
+//! what is due to the lanes, the lanes run the pipeline, the pipeline's result
+//! goes back to the queue.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::client::Client;
+use crate::clock;
+use crate::lane::Lanes;
+use crate::metrics::Metrics;
+use crate::queue::{Queue, QueueError};
+use crate::snapshot::Snapshot;
+
+/// A running engine. Held by the listeners and, weakly, by the lanes.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    snapshot: ArcSwap<Snapshot>,
+    pub(crate) queue: Queue,
+    pub(crate) lanes: Lanes,
+    pub(crate) client: Client,
+    pub(crate) metrics: Metrics,
+}
+
+/// Between two looks for events that are older than the retention.
+const PRUNE_PAUSE: Duration = Duration::from_mins(1);
+
+impl Engine {
+    /// Open the store and take up what waits in it.
+    pub(crate) async fn start(
+        snapshot: Snapshot,
+        store: &Path,
+        client: Client,
+    ) -> Result<Arc<Self>, QueueError> {
+        // From the writer's thread into the runtime: one task spreads a commit's
+        // deliveries from inside, where waking another task is cheap.
+        let (sender, mut commits) = mpsc::unbounded_channel();
+        let handover = Box::new(move |committed| drop(sender.send(committed)));
+        let queue = Queue::open(store, handover)?;
+        let retention = snapshot.hub.retention;
+        let engine = Arc::new_cyclic(|engine| Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            queue,
+            lanes: Lanes::new(engine.clone()),
+            client,
+            metrics: Metrics::default(),
+        });
+        let weak = Arc::downgrade(&engine);
+        tokio::spawn(async move {
+            // Bounded by the writer: it hands over once a commit, and each delivery has a slot.
+            while let Some(mut committed) = commits.recv().await {
+                committed.answer();
+                let Some(engine) = weak.upgrade() else { return };
+                engine.lanes.take_over(committed);
+            }
+        });
+        let now = clock::now();
+        for waiting in engine.queue.waiting().await? {
+            engine.lanes.of(&waiting.route).wake_at(waiting.first_due, now);
+        }
+        tokio::spawn(prune(Arc::downgrade(&engine), retention));
+        Ok(engine)
+    }
+
+    /// What is in force now. A delivery loads it once and keeps it to its end.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Stop attempting, wait for what is under way, write what is known.
+    pub(crate) async fn stop(&self, patience: Duration) {
+        self.lanes.stop(patience).await;
+        self.queue.close().await;
+    }
+}
+
+async fn prune(engine: std::sync::Weak<Engine>, retention: Duration) {
+    loop {
+        tokio::time::sleep(PRUNE_PAUSE).await;
+        loop {
+            let Some(engine) = engine.upgrade() else { return };
+            match engine.queue.prune(retention, clock::now()).await {
+                Ok(0) => break,
+                Ok(events) => tracing::debug!(events, "pruned what is older than the retention"),
+                Err(error) => {
+                    tracing::warn!(%error, "could not prune");
+                    break;
+                }
+            }
+        }
+    }
+}

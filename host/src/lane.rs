@@ -1,0 +1,456 @@
+//! One lane per route's endpoint: how many attempts may be under way, how fast
+//! they may follow each other, and what waits its turn in memory.
+//!
+//! A lane is bounded. What does not fit waits in the store and is claimed when
+//! there is room, so a slow endpoint costs memory only up to its window and takes
+//! nothing from other lanes. Nothing polls: a lane acts when a commit, the end of
+//! an attempt, or a due time wakes it.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::clock::{self, UnixMs};
+use crate::delivery::{Delivery, Next};
+use crate::endpoint::RateWindow;
+use crate::engine::Engine;
+use crate::pipeline;
+use crate::queue::Committed;
+use crate::route::Route;
+
+/// Every lane, by route.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    by_route: RwLock<HashMap<Arc<str>, Arc<Lane>>>,
+    engine: Weak<Engine>,
+    shared: Arc<Shared>,
+}
+
+/// What all lanes share.
+#[derive(Debug)]
+struct Shared {
+    /// A slot can be dropped by the queue's writer, outside the runtime.
+    runtime: Handle,
+    /// Bodies held by deliveries in hand; one body may be counted for several.
+    bytes_in_hand: AtomicUsize,
+    attempts_under_way: AtomicUsize,
+    /// Told when an attempt ends.
+    ended: Notify,
+    stopped: AtomicBool,
+}
+
+/// How much of all bodies may be in memory for deliveries in hand.
+const BYTES_IN_HAND_MAX: usize = 64 << 20;
+
+/// How many deliveries a lane holds beyond those being attempted: enough to keep
+/// its connections busy while a claim is on its way.
+const READY_MAX: usize = 240;
+
+/// The longest sleep before the clock is looked at again: a clock that is set
+/// forward, or a machine that slept, makes a delivery late by no more than this.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
+
+/// After a claim that the store refused.
+const CLAIM_AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    route: Arc<str>,
+    engine: Weak<Engine>,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// In order of arrival; each waits for a worker.
+    ready: VecDeque<(Delivery, Slot)>,
+    /// Slots given out: ready, being attempted, on their way to or from the store.
+    in_hand: usize,
+    workers: usize,
+    concurrency: usize,
+    rate: Option<RateWindow>,
+    /// A timer will pump when the rate limit allows the next attempt.
+    resting: bool,
+    /// Something due may wait in the store.
+    behind: bool,
+    claiming: bool,
+    /// Something was stored while a claim was on its way.
+    stored_meanwhile: bool,
+    /// The earliest moment a timer is set for.
+    wake_at: Option<UnixMs>,
+}
+
+/// Room in a lane for one delivery; dropping it gives the room back.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    lane: Arc<Lane>,
+    bytes: usize,
+}
+
+impl Lanes {
+    pub(crate) fn new(engine: Weak<Engine>) -> Self {
+        let shared = Shared {
+            runtime: Handle::current(),
+            bytes_in_hand: AtomicUsize::new(0),
+            attempts_under_way: AtomicUsize::new(0),
+            ended: Notify::new(),
+            stopped: AtomicBool::new(false),
+        };
+        Self { by_route: RwLock::default(), engine, shared: Arc::new(shared) }
+    }
+
+    /// The lane of a route.
+    pub(crate) fn of(&self, route: &Arc<str>) -> Arc<Lane> {
+        if let Some(lane) = self.by_route.read().get(route) {
+            return lane.clone();
+        }
+        let mut lanes = self.by_route.write();
+        let lane = lanes.entry(route.clone()).or_insert_with(|| {
+            let (engine, shared) = (self.engine.clone(), self.shared.clone());
+            Arc::new(Lane { route: route.clone(), engine, shared, state: Mutex::default() })
+        });
+        lane.clone()
+    }
+
+    /// Room for a delivery of this route, if its lane has some and nothing older
+    /// waits in the store.
+    pub(crate) fn admit(&self, route: &Route, bytes: usize) -> Option<Slot> {
+        self.of(&route.name).admit(route, bytes)
+    }
+
+    /// Start what a commit made ready, and note what it left in the store.
+    pub(crate) fn take_over(&self, committed: Committed) {
+        for (delivery, slot) in committed.in_hand {
+            let lane = slot.lane.clone();
+            lane.start([(delivery, slot)]);
+        }
+        for route in committed.stored {
+            self.of(&route).stored();
+        }
+    }
+
+    /// How many attempts are under way.
+    pub(crate) fn attempts_under_way(&self) -> usize {
+        self.shared.attempts_under_way.load(Ordering::Relaxed)
+    }
+
+    /// Begin no more attempts; wait for those under way, but not longer than this.
+    pub(crate) async fn stop(&self, patience: Duration) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        let quiet = async {
+            loop {
+                let ended = self.shared.ended.notified();
+                if self.attempts_under_way() == 0 {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(patience, quiet).await.is_err() {
+            let attempts = self.attempts_under_way();
+            tracing::warn!(attempts, "attempts were still under way; they will be made again");
+        }
+        // Slots hold their lane and lanes hold slots: let go of both.
+        for lane in self.by_route.read().values() {
+            let ready = std::mem::take(&mut lane.state.lock().ready);
+            drop(ready);
+        }
+    }
+}
+
+impl Lane {
+    fn admit(self: Arc<Self>, route: &Route, bytes: usize) -> Option<Slot> {
+        let mut state = self.state.lock();
+        state.configure(route);
+        if state.behind || state.room() == 0 || self.shared.is_full() {
+            return None;
+        }
+        state.in_hand += 1;
+        drop(state);
+        Some(Slot::new(self, bytes))
+    }
+
+    /// Deliveries that have their room are to be attempted.
+    fn start(self: &Arc<Self>, deliveries: impl IntoIterator<Item = (Delivery, Slot)>) {
+        let workers = {
+            let mut state = self.state.lock();
+            state.ready.extend(deliveries);
+            state.hire()
+        };
+        self.put_to_work(workers);
+    }
+
+    /// Something due now was left in the store.
+    fn stored(self: &Arc<Self>) {
+        {
+            let mut state = self.state.lock();
+            state.behind = true;
+            state.stored_meanwhile = true;
+        }
+        self.feed();
+    }
+
+    /// Something in the store will be due then.
+    pub(crate) fn wake_at(self: &Arc<Self>, at: UnixMs, now: UnixMs) {
+        if at <= now {
+            return self.stored();
+        }
+        {
+            let mut state = self.state.lock();
+            if state.wake_at.is_some_and(|it| it <= at) {
+                return;
+            }
+            state.wake_at = Some(at);
+        }
+        let lane = self.clone();
+        self.shared.runtime.spawn(async move {
+            sleep_until(at).await;
+            let due = {
+                let mut state = lane.state.lock();
+                // An earlier timer may have been set, and may have run, meanwhile.
+                let due = state.wake_at.is_some_and(|it| it <= clock::now());
+                if due {
+                    state.wake_at = None;
+                }
+                due
+            };
+            if due {
+                lane.stored();
+            }
+        });
+    }
+
+    /// Claim from the store when something may be due there and there is room.
+    fn feed(self: &Arc<Self>) {
+        let Some(engine) = self.engine.upgrade() else { return };
+        if self.shared.stopped.load(Ordering::SeqCst) {
+            return;
+        }
+        // A route that was removed keeps its deliveries in the store.
+        let snapshot = engine.snapshot();
+        let Some(route) = snapshot.routes.get(&self.route) else { return };
+        let room = {
+            let mut state = self.state.lock();
+            state.configure(route);
+            let room = state.room();
+            if !state.behind || state.claiming || room < state.window() / 2 {
+                return;
+            }
+            state.claiming = true;
+            state.stored_meanwhile = false;
+            state.in_hand += room;
+            room
+        };
+        let lane = self.clone();
+        self.shared.runtime.spawn(async move { lane.claim(&engine, room).await });
+    }
+
+    /// Take up to `room` due deliveries from the store; the room is reserved.
+    async fn claim(self: Arc<Self>, engine: &Arc<Engine>, room: usize) {
+        let now = clock::now();
+        let result = engine.queue.claim(self.route.clone(), room, now).await;
+        let claimed = match result {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                tracing::error!(route = &*self.route, %error, "could not claim");
+                sleep(CLAIM_AGAIN).await;
+                let mut state = self.state.lock();
+                state.claiming = false;
+                state.in_hand -= room;
+                drop(state);
+                return self.feed();
+            }
+        };
+        {
+            let mut state = self.state.lock();
+            let more = claimed.next_due.is_some_and(|it| it <= now);
+            state.claiming = false;
+            state.behind = more || state.stored_meanwhile;
+            state.in_hand -= room - claimed.deliveries.len();
+        }
+        if let Some(at) = claimed.next_due.filter(|it| *it > now) {
+            self.wake_at(at, now);
+        }
+        self.start(claimed.deliveries.into_iter().map(|delivery| {
+            let slot = Slot::new(self.clone(), delivery.event.data.len());
+            (delivery, slot)
+        }));
+        self.feed();
+    }
+
+    fn put_to_work(self: &Arc<Self>, workers: usize) {
+        for _ in 0..workers {
+            let Some(engine) = self.engine.upgrade() else { return };
+            self.shared.runtime.spawn(Worker { lane: self.clone() }.work(engine));
+        }
+    }
+
+    /// The next delivery whose turn it is, unless the rate limit says later.
+    fn next(self: &Arc<Self>) -> Option<(Delivery, Slot)> {
+        if self.shared.stopped.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut state = self.state.lock();
+        if state.ready.is_empty() {
+            return None;
+        }
+        if let Some(rate) = &mut state.rate
+            && let Err(at) = rate.take(clock::now())
+        {
+            if !std::mem::replace(&mut state.resting, true) {
+                let lane = self.clone();
+                self.shared.runtime.spawn(async move {
+                    sleep_until(at).await;
+                    lane.state.lock().resting = false;
+                    lane.start([]);
+                });
+            }
+            return None;
+        }
+        state.ready.pop_front()
+    }
+}
+
+/// Attempts one delivery after the other until none is ready.
+struct Worker {
+    lane: Arc<Lane>,
+}
+
+impl Worker {
+    async fn work(self, engine: Arc<Engine>) {
+        while let Some((delivery, slot)) = self.lane.next() {
+            let shared = &self.lane.shared;
+            shared.attempts_under_way.fetch_add(1, Ordering::SeqCst);
+            let attempt = AssertUnwindSafe(pipeline::attempt(&engine, &delivery)).catch_unwind();
+            let settlement = match attempt.await {
+                Ok(settlement) => settlement,
+                Err(_) => Some(pipeline::panicked(&delivery)),
+            };
+            match settlement {
+                Some(settlement) => {
+                    let wait_until = match settlement.next {
+                        Next::WaitUntil(at) => Some(at),
+                        _ => None,
+                    };
+                    engine.queue.settle(settlement);
+                    if let Some(at) = wait_until {
+                        self.lane.wake_at(at, clock::now());
+                    }
+                }
+                // Its route is gone: it waits in the store.
+                None => engine.queue.release(delivery.id),
+            }
+            drop(slot);
+            shared.attempts_under_way.fetch_sub(1, Ordering::SeqCst);
+            if shared.stopped.load(Ordering::SeqCst) {
+                shared.ended.notify_waiters();
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Between the last look and this line something may have become ready.
+        let workers = {
+            let mut state = self.lane.state.lock();
+            state.workers -= 1;
+            if self.lane.shared.stopped.load(Ordering::SeqCst) { 0 } else { state.hire() }
+        };
+        self.lane.put_to_work(workers);
+    }
+}
+
+impl State {
+    /// Take over the route's limits, as the snapshot in force has them.
+    fn configure(&mut self, route: &Route) {
+        self.concurrency = route.endpoint.concurrency as usize;
+        let rate_limit = route.endpoint.rate_limit;
+        if self.rate.as_ref().map(RateWindow::limit) != rate_limit {
+            self.rate = rate_limit.map(RateWindow::new);
+        }
+    }
+
+    /// How many deliveries the lane holds in all.
+    fn window(&self) -> usize {
+        self.concurrency + READY_MAX
+    }
+
+    fn room(&self) -> usize {
+        self.window().saturating_sub(self.in_hand)
+    }
+
+    /// How many more workers what is ready needs; they are counted from now on.
+    fn hire(&mut self) -> usize {
+        if self.resting {
+            return 0;
+        }
+        let more = self.ready.len().min(self.concurrency.saturating_sub(self.workers));
+        self.workers += more;
+        more
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            ready: VecDeque::new(),
+            in_hand: 0,
+            workers: 0,
+            concurrency: 1,
+            rate: None,
+            resting: false,
+            behind: false,
+            claiming: false,
+            stored_meanwhile: false,
+            wake_at: None,
+        }
+    }
+}
+
+impl Slot {
+    fn new(lane: Arc<Lane>, bytes: usize) -> Self {
+        lane.shared.bytes_in_hand.fetch_add(bytes, Ordering::Relaxed);
+        Self { lane, bytes }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.lane.shared.bytes_in_hand.fetch_sub(self.bytes, Ordering::Relaxed);
+        let behind = {
+            let mut state = self.lane.state.lock();
+            state.in_hand -= 1;
+            state.behind
+        };
+        if behind {
+            self.lane.feed();
+        }
+    }
+}
+
+impl Shared {
+    fn is_full(&self) -> bool {
+        self.bytes_in_hand.load(Ordering::Relaxed) >= BYTES_IN_HAND_MAX
+    }
+}
+
+/// Sleep until a moment of the wall clock, looking at it again and again.
+async fn sleep_until(at: UnixMs) {
+    loop {
+        let left = at.since(clock::now());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(SLEEP_MAX)).await;
+    }
+}

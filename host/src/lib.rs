@@ -1,0 +1,53 @@
+//! Plugpost, the host. It reads as the way of an event:
+//!
+//! ```text
+//! POST → ingest → [source plugin: verify, decode] → queue.accept ── commit, then 202
+//!                                                        │
+//!          lane (one per route's endpoint: concurrency, rate)
+//!                                                        │
+//!    pipeline:  filter → transform → sign → deliver → settle
+//! ```
+//!
+//! - The nouns are pure: [`event`], [`route`], [`endpoint`], [`delivery`],
+//!   [`attempt`], [`retry`] do no I/O, read no clock and draw no randomness.
+//! - [`config`] reads the folder a user writes; [`snapshot`] makes of it one
+//!   checked set of sources, routes and plugins.
+//! - [`ingest`] takes requests in, [`queue`] keeps events and deliveries,
+//!   [`lane`] says how many at once and how fast, [`pipeline`] makes an attempt,
+//!   [`client`] sends it.
+//! - [`plugin`] runs WebAssembly components. Only it knows of wasmtime.
+//! - [`admin`] shows the log; [`cli`] is what a user types.
+//!
+//! `ARCHITECTURE.md` walks one event through all of it.
+
+mod clock;
+mod json;
+
+mod attempt;
+mod delivery;
+mod endpoint;
+mod event;
+mod retry;
+mod route;
+
+mod config;
+mod snapshot;
+
+mod access;
+mod ingest;
+mod problem;
+mod server;
+
+mod engine;
+mod lane;
+mod pipeline;
+mod queue;
+
+mod client;
+mod plugin;
+
+mod admin;
+mod metrics;
+
+mod cases;
+pub mod cli;

@@ -1,0 +1,121 @@
+//! Counters and gauges, as Prometheus reads them.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::attempt::Outcome;
+use crate::engine::Engine;
+
+/// What the engine counts.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    ingested: Family<Ingest, Counter>,
+    attempts: Family<Attempted, Counter>,
+    attempt_seconds: Histogram,
+    filtered: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ingest {
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempted {
+    outcome: OutcomeLabel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct OutcomeLabel(&'static str);
+
+impl EncodeLabelValue for OutcomeLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0, encoder)
+    }
+}
+
+/// From a receiver on the same machine to the longest timeout that is usual.
+const SECONDS: [f64; 12] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 15.0, 30.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("plugpost"),
+            ingested: Family::default(),
+            attempts: Family::default(),
+            attempt_seconds: Histogram::new(SECONDS),
+            filtered: Counter::default(),
+        };
+        let mut registry = Registry::with_prefix("plugpost");
+        registry.register(
+            "ingest_requests",
+            "Requests taken in, by HTTP status",
+            metrics.ingested.clone(),
+        );
+        registry.register("attempts", "Attempts made, by outcome", metrics.attempts.clone());
+        registry.register(
+            "attempt_seconds",
+            "From the first plugin call to the last byte of the response",
+            metrics.attempt_seconds.clone(),
+        );
+        registry.register(
+            "filtered",
+            "Deliveries that a filter declined",
+            metrics.filtered.clone(),
+        );
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn ingested(&self, status: u16) {
+        self.ingested.get_or_create(&Ingest { status }).inc();
+    }
+
+    pub(crate) fn attempt(&self, outcome: Outcome, duration: Duration) {
+        let label = Attempted { outcome: OutcomeLabel(outcome.as_str()) };
+        self.attempts.get_or_create(&label).inc();
+        self.attempt_seconds.observe(duration.as_secs_f64());
+    }
+
+    pub(crate) fn filtered(&self) {
+        self.filtered.inc();
+    }
+}
+
+/// Everything, in the OpenMetrics text format.
+pub(crate) fn render(engine: &Engine) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    encode(&mut text, &engine.metrics.registry)?;
+    let mut now = Registry::with_prefix("plugpost");
+    let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    now.register(
+        "attempts_under_way",
+        "Attempts being made at this moment",
+        gauge(engine.lanes.attempts_under_way()),
+    );
+    now.register(
+        "writes_waiting",
+        "Writes that wait for the next commit",
+        gauge(engine.queue.depth()),
+    );
+    let snapshot = engine.snapshot();
+    now.register(
+        "snapshot",
+        "The number of the snapshot in force",
+        gauge(snapshot.number as usize),
+    );
+    let mut gauges = String::new();
+    encode(&mut gauges, &now)?;
+    // Two registries, one text: the end marker stands once.
+    Ok(text.trim_end().trim_end_matches("# EOF").to_owned() + &gauges)
+}

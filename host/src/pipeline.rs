@@ -1,0 +1,231 @@
+//! One attempt of one delivery, stage by stage. The only function that lists the
+//! stages in order is [`attempt`]; each stage is a file, and none of them decides
+//! what a failure means for the delivery.
+
+mod deliver;
+mod filter;
+mod sign;
+mod transform;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use crate::attempt::{Attempt, Fault, Outcome, Response, SentRequest, classify};
+use crate::clock::{self, UnixMs};
+use crate::delivery::{Delivery, Next, after_attempt};
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::plugin::OutHeader;
+use crate::queue::Settlement;
+use crate::retry::RetryPolicy;
+use crate::route::Route;
+
+/// What is to be sent, as far as the stages have come.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    event: Arc<Event>,
+    /// The time of the attempt: what signatures carry.
+    time: UnixMs,
+    pub(crate) method: Method,
+    url: Arc<str>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// How far an attempt came.
+#[derive(Default)]
+struct Trace {
+    request: Option<SentRequest>,
+    response: Option<Response>,
+}
+
+/// Make an attempt: filter → transform → sign → deliver, and say what follows.
+/// None when the route is gone: nothing was attempted.
+pub(crate) async fn attempt(engine: &Engine, delivery: &Delivery) -> Option<Settlement> {
+    let snapshot = engine.snapshot();
+    let route = snapshot.routes.get(&delivery.route)?;
+    let started = clock::now();
+    let clock = Instant::now();
+
+    match filter::declines(route, &delivery.event).await {
+        Ok(false) => {}
+        Ok(true) => {
+            engine.metrics.filtered();
+            return Some(Settlement {
+                delivery: delivery.id,
+                attempt: None,
+                next: Next::Filtered,
+                now: started,
+            });
+        }
+        Err(fault) => {
+            let end = Ended { outcome: Err(fault), trace: Trace::default() };
+            return Some(end.settle(engine, delivery, route, snapshot.number, started, clock));
+        }
+    }
+    let mut trace = Trace::default();
+    let outcome = send(engine, delivery, route, started, &mut trace).await;
+    let end = Ended { outcome, trace };
+    Some(end.settle(engine, delivery, route, snapshot.number, started, clock))
+}
+
+async fn send(
+    engine: &Engine,
+    delivery: &Delivery,
+    route: &Route,
+    started: UnixMs,
+    trace: &mut Trace,
+) -> Result<Response, Fault> {
+    let prepared = prepare(route, &delivery.event, started).await;
+    let outgoing = prepared.map_err(|(_, fault)| fault)?;
+    trace.request = Some(outgoing.for_the_log());
+    deliver::deliver(&engine.client, route, outgoing).await
+}
+
+/// The request an event becomes at that time, or the stage that failed. The same
+/// event, route and time give the same request.
+pub(crate) async fn prepare(
+    route: &Route,
+    event: &Arc<Event>,
+    time: UnixMs,
+) -> Result<Outgoing, (&'static str, Fault)> {
+    let mut outgoing =
+        transform::shape(route, event, time).await.map_err(|fault| ("transform", fault))?;
+    sign::sign(route, &mut outgoing).await.map_err(|fault| ("auth", fault))?;
+    Ok(outgoing)
+}
+
+/// An attempt that came to its end.
+struct Ended {
+    outcome: Result<Response, Fault>,
+    trace: Trace,
+}
+
+impl Ended {
+    fn settle(
+        self,
+        engine: &Engine,
+        delivery: &Delivery,
+        route: &Route,
+        snapshot: u64,
+        started: UnixMs,
+        clock: Instant,
+    ) -> Settlement {
+        let duration = clock.elapsed();
+        let Trace { request, mut response } = self.trace;
+        let (outcome, fault) = match self.outcome {
+            Ok(received) => {
+                let meaning = classify(&received);
+                response = Some(received);
+                meaning
+            }
+            Err(fault) if fault.retry => (Outcome::Retry, Some(fault)),
+            Err(fault) => (Outcome::Reject, Some(fault)),
+        };
+        engine.metrics.attempt(outcome, duration);
+        let retry_after = response.as_ref().and_then(|it| it.retry_after);
+        let attempt = Attempt {
+            number: delivery.attempts.saturating_add(1),
+            started,
+            duration,
+            outcome,
+            fault,
+            request,
+            response,
+            snapshot,
+            plugins: route.plugins.clone(),
+        };
+        settlement(delivery, attempt, &route.retry, retry_after)
+    }
+}
+
+/// What an attempt leads to, now.
+fn settlement(
+    delivery: &Delivery,
+    attempt: Attempt,
+    policy: &RetryPolicy,
+    retry_after: Option<std::time::Duration>,
+) -> Settlement {
+    let now = clock::now();
+    let luck = fastrand::f64();
+    let next = after_attempt(attempt.outcome, attempt.number, policy, retry_after, now, luck);
+    Settlement { delivery: delivery.id, attempt: Some(attempt), next, now }
+}
+
+/// An attempt that ended in a bug of ours: recorded, and tried again by the
+/// default schedule, so that it cannot take a worker down with it for ever.
+pub(crate) fn panicked(delivery: &Delivery) -> Settlement {
+    tracing::error!(delivery = %delivery.id, route = &*delivery.route, "an attempt panicked");
+    let attempt = Attempt {
+        number: delivery.attempts.saturating_add(1),
+        started: clock::now(),
+        duration: std::time::Duration::ZERO,
+        outcome: Outcome::Retry,
+        fault: Some(Fault::retry("host.panic", "a bug in plugpost: please report it")),
+        request: None,
+        response: None,
+        snapshot: 0,
+        plugins: "".into(),
+    };
+    settlement(delivery, attempt, &RetryPolicy::default(), None)
+}
+
+impl Outgoing {
+    /// Add headers, each replacing one of the same name.
+    fn set_headers(&mut self, headers: Vec<OutHeader>) -> Result<(), Fault> {
+        for OutHeader { name, value } in headers {
+            if name == WEBHOOK_ID && value != *self.event.id.to_string() {
+                let message = "a plugin cannot send another webhook-id than the event's id";
+                return Err(Fault::retry("plugin.header", message));
+            }
+            let full = |_| Fault::retry("plugin.header", "too many headers");
+            self.headers.try_insert(name, value).map_err(full)?;
+        }
+        let bytes: usize =
+            self.headers.iter().map(|(name, it)| name.as_str().len() + it.len()).sum();
+        if self.headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
+            let message = format!(
+                "more than {HEADERS_MAX} headers, or more than {HEADER_BYTES_MAX} bytes of them"
+            );
+            return Err(Fault::retry("plugin.header", message));
+        }
+        Ok(())
+    }
+
+    /// The request as the log keeps it: secrets masked, the body only where it is
+    /// not the event's data.
+    fn for_the_log(&self) -> SentRequest {
+        let mut headers = String::with_capacity(256);
+        for (name, value) in &self.headers {
+            let shown = if value.is_sensitive() { b"***" } else { value.as_bytes() };
+            headers.push_str(name.as_str());
+            headers.push_str(": ");
+            headers.push_str(&String::from_utf8_lossy(shown));
+            headers.push('\n');
+        }
+        let unchanged = self.body == self.event.data;
+        SentRequest {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: headers.into(),
+            body: (!unchanged).then(|| self.body.clone()),
+        }
+    }
+}
+
+/// Receivers remove duplicates by it, whatever the platform's own headers are.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+
+/// What receivers behind common servers take: nginx stops at 8 KiB a line and
+/// 32 KiB in all, most others at 100 headers.
+const HEADERS_MAX: usize = 64;
+const HEADER_BYTES_MAX: usize = 16 << 10;
+
+/// A header value from text that has been checked to be visible ASCII or comes
+/// from our own ids; anything else is left out of the request.
+fn header_value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
+}

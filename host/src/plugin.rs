@@ -1,0 +1,194 @@
+//! Plugins: what the rest of the host may ask of one. The only place that knows
+//! of wasmtime; what it hands out are values and [`Fault`]s.
+//!
+//! [`component`] takes a file in and finds out what it is; [`runtime`] compiles
+//! it and keeps time; [`warm`] keeps instances; [`imports`] is what a guest may
+//! call; [`secrets`] holds keys; this file is one use of a plugin, [`Bound`].
+
+mod bindings;
+mod component;
+mod imports;
+mod runtime;
+mod secrets;
+mod side;
+mod warm;
+mod wasi;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::attempt::Fault;
+use bindings::exports::plugpost::plugin::{source, transform};
+use bindings::plugpost::plugin::types as wit;
+use imports::Input;
+use warm::{Instance, Pool};
+
+pub(crate) use component::{Component, Role};
+pub(crate) use imports::{EventView, Inbound, OutgoingView};
+pub(crate) use runtime::{Limits, Runtime};
+pub(crate) use secrets::{Encoding, Key, Secrets};
+
+/// One use of a plugin: the component, its settings, and the secrets it is given.
+#[derive(Clone)]
+pub(crate) struct Bound {
+    component: Arc<Component>,
+    pool: Arc<Pool>,
+    secrets: Arc<Secrets>,
+}
+
+/// What a source plugin made of a request.
+pub(crate) type Received = source::Received;
+/// Why a source plugin did not take a request.
+pub(crate) type Rejection = source::Rejection;
+/// The bytes of a message or an event.
+pub(crate) type Body = wit::Body;
+/// What a plugin found wrong with its settings.
+pub(crate) type Problem = wit::Problem;
+
+/// What a transform made.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) method: http::Method,
+    pub(crate) headers: Vec<OutHeader>,
+    /// None: the body stays as it is.
+    pub(crate) body: Option<Bytes>,
+}
+
+/// A header on its way out.
+#[derive(Clone, Debug)]
+pub(crate) struct OutHeader {
+    pub(crate) name: http::HeaderName,
+    pub(crate) value: http::HeaderValue,
+}
+
+impl Bound {
+    /// Bind a component to settings (JSON text that fits its schema) and secrets.
+    /// Fails when the plugin finds problems in the settings.
+    pub(crate) fn new(
+        component: Arc<Component>,
+        settings: &str,
+        secrets: Secrets,
+    ) -> Result<Self, Unfit> {
+        let pool = component.pool(settings)?;
+        Ok(Self { component, pool, secrets: Arc::new(secrets) })
+    }
+
+    /// `name@version`, for the log.
+    pub(crate) fn label(&self) -> String {
+        format!("{}@{}", self.component.name(), self.component.description().version)
+    }
+
+    /// An inbound request becomes events, or is rejected as the platform does.
+    pub(crate) async fn receive(
+        &self,
+        request: Arc<Inbound>,
+    ) -> Result<Result<Vec<Received>, Rejection>, Fault> {
+        self.call(Input::Inbound(request), Instance::receive).await
+    }
+
+    /// Does the filter let the event pass?
+    pub(crate) async fn accept(&self, event: EventView) -> Result<bool, Fault> {
+        let accepted = self.call(Input::Event(event), Instance::accept).await?;
+        accepted.map_err(|failure| self.fault(failure))
+    }
+
+    /// The message a transform makes of an event.
+    pub(crate) async fn apply(&self, event: EventView) -> Result<Message, Fault> {
+        let made = self.call(Input::Event(event), Instance::apply).await?;
+        let transform::Message { method, headers, body } =
+            made.map_err(|failure| self.fault(failure))?;
+        Ok(Message {
+            method: self.method(&method)?,
+            headers: self.headers(headers)?,
+            body: match body {
+                Body::Unchanged => None,
+                Body::Bytes(bytes) => Some(bytes.into()),
+            },
+        })
+    }
+
+    /// The headers an auth plugin adds to a request.
+    pub(crate) async fn sign(&self, request: OutgoingView) -> Result<Vec<OutHeader>, Fault> {
+        let signed = self.call(Input::Outgoing(request), Instance::sign).await?;
+        self.headers(signed.map_err(|failure| self.fault(failure))?)
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        input: Input,
+        role: fn(&mut Instance) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        warm::call(&self.pool, &self.secrets, input, role).await
+    }
+
+    fn fault(&self, failure: wit::Failure) -> Fault {
+        let code = format!("{}.{}", self.component.name(), failure.code);
+        Fault { code: code.into(), message: failure.message.into(), retry: failure.retry }
+    }
+
+    fn method(&self, method: &str) -> Result<http::Method, Fault> {
+        match method {
+            "POST" => Ok(http::Method::POST),
+            "PUT" => Ok(http::Method::PUT),
+            "PATCH" => Ok(http::Method::PATCH),
+            "DELETE" => Ok(http::Method::DELETE),
+            other => {
+                let message = format!("{} returned the method {other:?}", self.component.name());
+                Err(Fault::retry("plugin.method", message))
+            }
+        }
+    }
+
+    /// Names and values that cannot harm the framing, secrets put in.
+    fn headers(&self, headers: Vec<wit::Header>) -> Result<Vec<OutHeader>, Fault> {
+        headers.into_iter().map(|it| self.header(it)).collect::<Result<_, _>>().map_err(|message| {
+            Fault::retry("plugin.header", format!("{}: {message}", self.component.name()))
+        })
+    }
+
+    fn header(&self, wit::Header { name, value }: wit::Header) -> Result<OutHeader, String> {
+        let name = http::HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("{name:?} is not a header name"))?;
+        if crate::client::frames_the_request(&name) {
+            return Err(format!("a plugin cannot set the header `{name}`"));
+        }
+        let newest = |secret: &str| {
+            self.secrets.newest(secret).ok_or_else(|| format!("there is no secret `{secret}`"))
+        };
+        let (text, sensitive) = match value {
+            wit::HeaderValue::Text(text) => (text, false),
+            wit::HeaderValue::Secret(it) => (it.prefix + newest(&it.secret)?, true),
+            wit::HeaderValue::Basic(it) if it.username.contains(':') => {
+                return Err("a user name for Basic has no colon".into());
+            }
+            wit::HeaderValue::Basic(it) => {
+                use base64::prelude::{BASE64_STANDARD, Engine as _};
+                let pair = format!("{}:{}", it.username, newest(&it.password)?);
+                (format!("Basic {}", BASE64_STANDARD.encode(pair)), true)
+            }
+        };
+        let mut value = http::HeaderValue::from_str(&text)
+            .map_err(|_| format!("the value of `{name}` has bytes that a header cannot hold"))?;
+        value.set_sensitive(sensitive);
+        Ok(OutHeader { name, value })
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bound").field(&self.label()).finish()
+    }
+}
+
+/// Why a component cannot be used so.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// The plugin found problems in its settings.
+    #[error("the settings have problems")]
+    Settings(Vec<Problem>),
+    /// It did not even come to that.
+    #[error("{0}")]
+    Fault(Fault),
+}

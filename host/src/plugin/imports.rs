@@ -1,0 +1,363 @@
+//! What a guest may call on us, and what it is allowed to see while it runs.
+//!
+//! The resources of `wit/` are handles on the one input of the call in hand: an
+//! event, an inbound or an outgoing request. They hold nothing themselves, so a
+//! guest cannot keep one, and cannot reach another call's data.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use wasmtime::StoreLimits;
+use wasmtime::component::Resource;
+
+use super::bindings::plugpost::plugin::{events, logging, requests, secrets as wit_secrets, types};
+use super::secrets::Secrets;
+use super::wasi::Wasi;
+use crate::clock::UnixMs;
+use crate::event::{Event, MEDIA_TYPE};
+use crate::json;
+
+/// Stands for the event in hand.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct EventHandle;
+/// Stands for the inbound request in hand.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct InboundHandle;
+/// Stands for the outgoing request in hand.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct OutgoingHandle;
+
+/// What a call is about. Cheap to clone, so that a call can be made again.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// Nothing: the plugin is asked about itself.
+    None,
+    Event(EventView),
+    Inbound(Arc<Inbound>),
+    Outgoing(OutgoingView),
+}
+
+/// An event as a filter or a transform sees it: after another transform, with
+/// that one's result as its data.
+#[derive(Clone, Debug)]
+pub(crate) struct EventView {
+    pub(crate) event: Arc<Event>,
+    pub(crate) data: Bytes,
+    /// Where an earlier transform set another.
+    pub(crate) media_type: Option<Arc<str>>,
+}
+
+/// A request that came to `/in/{source}`.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) method: http::Method,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) time: UnixMs,
+    pub(crate) body: Bytes,
+}
+
+/// A request before its auth headers.
+#[derive(Clone, Debug)]
+pub(crate) struct OutgoingView {
+    pub(crate) event: Arc<Event>,
+    pub(crate) time: UnixMs,
+    pub(crate) method: http::Method,
+    pub(crate) url: Arc<str>,
+    pub(crate) headers: Arc<HeaderMap>,
+    pub(crate) body: Bytes,
+}
+
+impl Input {
+    fn body(&self) -> &[u8] {
+        match self {
+            Self::None => &[],
+            Self::Event(it) => &it.data,
+            Self::Inbound(it) => &it.body,
+            Self::Outgoing(it) => &it.body,
+        }
+    }
+}
+
+/// The state of one instance: what the host keeps about the call in hand.
+pub(super) struct Call {
+    pub(super) input: Input,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) limits: StoreLimits,
+    /// `name@version`, for the log; empty before the plugin has said it.
+    pub(super) plugin: Arc<str>,
+    /// How many more bytes this call may log.
+    pub(super) log_bytes_left: usize,
+    /// Only for guests that import WASI.
+    pub(super) wasi: Option<Box<Wasi>>,
+}
+
+impl Call {
+    pub(super) fn new(limits: StoreLimits, wasi: Option<Box<Wasi>>) -> Self {
+        static NO_SECRETS: OnceLock<Arc<Secrets>> = OnceLock::new();
+        let secrets = NO_SECRETS.get_or_init(Arc::default).clone();
+        Self { input: Input::None, secrets, limits, plugin: "".into(), log_bytes_left: 0, wasi }
+    }
+
+    /// The event in hand. A guest that asks for one in another role's call has
+    /// forged a handle; wasmtime refuses that before we are called.
+    fn event(&self) -> Option<&EventView> {
+        match &self.input {
+            Input::Event(event) => Some(event),
+            _ => None,
+        }
+    }
+
+    fn inbound(&self) -> Option<&Inbound> {
+        match &self.input {
+            Input::Inbound(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn outgoing(&self) -> Option<&OutgoingView> {
+        match &self.input {
+            Input::Outgoing(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn parts<'a>(&'a self, parts: &'a [wit_secrets::Part]) -> Vec<&'a [u8]> {
+        let bytes_of = |part: &'a wit_secrets::Part| match part {
+            wit_secrets::Part::Bytes(bytes) => bytes.as_slice(),
+            wit_secrets::Part::Body => self.input.body(),
+        };
+        parts.iter().map(bytes_of).collect()
+    }
+}
+
+impl types::Host for Call {}
+impl events::Host for Call {}
+impl requests::Host for Call {}
+
+impl events::HostEvent for Call {
+    fn id(&mut self, _: Resource<EventHandle>) -> String {
+        self.event().map(|it| it.event.id.to_string()).unwrap_or_default()
+    }
+
+    fn type_(&mut self, _: Resource<EventHandle>) -> String {
+        self.event().map(|it| it.event.event_type.to_string()).unwrap_or_default()
+    }
+
+    fn source(&mut self, _: Resource<EventHandle>) -> String {
+        self.event().map(|it| it.event.source.to_string()).unwrap_or_default()
+    }
+
+    fn subject(&mut self, _: Resource<EventHandle>) -> Option<String> {
+        self.event()?.event.subject.as_deref().map(str::to_owned)
+    }
+
+    fn time(&mut self, _: Resource<EventHandle>) -> u64 {
+        self.event().map(|it| it.event.time.0).unwrap_or_default()
+    }
+
+    fn attribute(&mut self, _: Resource<EventHandle>, name: String) -> Option<String> {
+        let view = self.event()?;
+        match &view.media_type {
+            Some(media_type) if name == MEDIA_TYPE => Some(media_type.to_string()),
+            _ => view.event.attribute(&name).map(str::to_owned),
+        }
+    }
+
+    fn attributes(&mut self, _: Resource<EventHandle>) -> Vec<(String, String)> {
+        let Some(view) = self.event() else { return Vec::new() };
+        let pair = |(name, value): &(Box<str>, Box<str>)| match &view.media_type {
+            Some(media_type) if &**name == MEDIA_TYPE => (name.to_string(), media_type.to_string()),
+            _ => (name.to_string(), value.to_string()),
+        };
+        view.event.attributes.iter().map(pair).collect()
+    }
+
+    fn data(&mut self, _: Resource<EventHandle>) -> Vec<u8> {
+        self.input.body().to_vec()
+    }
+
+    fn field(&mut self, _: Resource<EventHandle>, pointer: String) -> Option<String> {
+        json::field(self.input.body(), &pointer).map(str::to_owned)
+    }
+
+    fn text(&mut self, _: Resource<EventHandle>, pointer: String) -> Option<String> {
+        json::text(self.input.body(), &pointer)
+    }
+
+    fn drop(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl requests::HostInbound for Call {
+    fn method(&mut self, _: Resource<InboundHandle>) -> String {
+        self.inbound().map(|it| it.method.to_string()).unwrap_or_default()
+    }
+
+    fn path(&mut self, _: Resource<InboundHandle>) -> String {
+        self.inbound().map(|it| it.path.clone()).unwrap_or_default()
+    }
+
+    fn query(&mut self, _: Resource<InboundHandle>) -> Option<String> {
+        self.inbound()?.query.clone()
+    }
+
+    fn header(&mut self, _: Resource<InboundHandle>, name: String) -> Option<String> {
+        self.inbound()?.headers.get(name)?.to_str().ok().map(str::to_owned)
+    }
+
+    fn time(&mut self, _: Resource<InboundHandle>) -> u64 {
+        self.inbound().map(|it| it.time.0).unwrap_or_default()
+    }
+
+    fn body(&mut self, _: Resource<InboundHandle>) -> Vec<u8> {
+        self.input.body().to_vec()
+    }
+
+    fn field(&mut self, _: Resource<InboundHandle>, pointer: String) -> Option<String> {
+        json::field(self.input.body(), &pointer).map(str::to_owned)
+    }
+
+    fn text(&mut self, _: Resource<InboundHandle>, pointer: String) -> Option<String> {
+        json::text(self.input.body(), &pointer)
+    }
+
+    fn json_error(&mut self, _: Resource<InboundHandle>) -> Option<String> {
+        json::error(self.input.body())
+    }
+
+    fn drop(&mut self, _: Resource<InboundHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl requests::HostOutgoing for Call {
+    fn id(&mut self, _: Resource<OutgoingHandle>) -> String {
+        self.outgoing().map(|it| it.event.id.to_string()).unwrap_or_default()
+    }
+
+    fn time(&mut self, _: Resource<OutgoingHandle>) -> u64 {
+        self.outgoing().map(|it| it.time.0).unwrap_or_default()
+    }
+
+    fn event_type(&mut self, _: Resource<OutgoingHandle>) -> String {
+        self.outgoing().map(|it| it.event.event_type.to_string()).unwrap_or_default()
+    }
+
+    fn method(&mut self, _: Resource<OutgoingHandle>) -> String {
+        self.outgoing().map(|it| it.method.to_string()).unwrap_or_default()
+    }
+
+    fn url(&mut self, _: Resource<OutgoingHandle>) -> String {
+        self.outgoing().map(|it| it.url.to_string()).unwrap_or_default()
+    }
+
+    fn header(&mut self, _: Resource<OutgoingHandle>, name: String) -> Option<String> {
+        let value = self.outgoing()?.headers.get(name)?;
+        if value.is_sensitive() { None } else { value.to_str().ok().map(str::to_owned) }
+    }
+
+    fn body(&mut self, _: Resource<OutgoingHandle>) -> Vec<u8> {
+        self.input.body().to_vec()
+    }
+
+    fn drop(&mut self, _: Resource<OutgoingHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl wit_secrets::Host for Call {
+    fn has(&mut self, secret: String) -> bool {
+        self.secrets.has(&secret)
+    }
+
+    fn hmac(
+        &mut self,
+        secret: String,
+        algorithm: String,
+        parts: Vec<wit_secrets::Part>,
+    ) -> Result<Vec<Vec<u8>>, String> {
+        self.secrets.hmac(&secret, &algorithm, &self.parts(&parts))
+    }
+
+    fn sign(
+        &mut self,
+        secret: String,
+        algorithm: String,
+        parts: Vec<wit_secrets::Part>,
+    ) -> Result<Vec<Vec<u8>>, String> {
+        self.secrets.sign(&secret, &algorithm, &self.parts(&parts))
+    }
+
+    fn verify(
+        &mut self,
+        secret: String,
+        algorithm: String,
+        parts: Vec<wit_secrets::Part>,
+        signature: Vec<u8>,
+    ) -> Result<bool, String> {
+        self.secrets.verify(&secret, &algorithm, &self.parts(&parts), &signature)
+    }
+
+    fn matches(&mut self, secret: String, text: String) -> Result<bool, String> {
+        self.secrets.matches(&secret, &text)
+    }
+}
+
+impl logging::Host for Call {
+    fn log(&mut self, level: String, message: String) {
+        if self.log_bytes_left == 0 {
+            return;
+        }
+        let line = printable(&message, self.log_bytes_left);
+        self.log_bytes_left -= line.len().min(self.log_bytes_left);
+        let plugin = &*self.plugin;
+        match level.as_str() {
+            "error" => tracing::error!(plugin, "{line}"),
+            "warn" => tracing::warn!(plugin, "{line}"),
+            "debug" => tracing::debug!(plugin, "{line}"),
+            _ => tracing::info!(plugin, "{line}"),
+        }
+    }
+}
+
+/// The text cut to size, with nothing in it that could move a terminal's cursor
+/// or forge a line.
+fn printable(message: &str, bytes_max: usize) -> Cow<'_, str> {
+    let cut = message.floor_char_boundary(bytes_max);
+    let kept = &message[..cut];
+    if cut == message.len() && !kept.contains(char::is_control) {
+        return Cow::Borrowed(kept);
+    }
+    let mut line = String::with_capacity(kept.len() + 8);
+    for character in kept.chars() {
+        match character.is_control() {
+            true => write!(line, "{}", character.escape_default()).expect("a String takes it"),
+            false => line.push(character),
+        }
+    }
+    if cut < message.len() {
+        line.push_str(" [cut]");
+    }
+    Cow::Owned(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_forge_a_log_line() {
+        assert_eq!(printable("plain", 100), "plain");
+        assert_eq!(printable("a\nb\u{1b}[31m", 100), "a\\nb\\u{1b}[31m");
+        assert_eq!(printable("äöü", 3), "ä [cut]");
+    }
+}

@@ -1,0 +1,233 @@
+//! The engine all plugins share: its limits, its clockwork, and compiling.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use wasmtime::component::{Component as Compiled, HasSelf, Linker};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreLimits,
+    StoreLimitsBuilder, WasmBacktraceDetails,
+};
+
+use super::bindings::EveryRole;
+use super::imports::Call;
+use super::side::Side;
+use super::wasi;
+
+/// What one plugin call may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long a call may take. Past it, the guest traps.
+    pub(crate) deadline: Duration,
+    /// The guest's linear memory.
+    pub(crate) memory_bytes: usize,
+    /// What the host copies out of the guest in one crossing.
+    pub(crate) output_bytes: usize,
+    /// What a call may write to the log.
+    pub(crate) log_bytes: usize,
+    /// The size of a component's file.
+    pub(crate) component_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_millis(100),
+            memory_bytes: 64 << 20,
+            // Twice the largest body that ingest takes by default, and room for headers.
+            output_bytes: 4 << 20,
+            log_bytes: 16 << 10,
+            // A JavaScript component is 12 MB, a Python one 18 MB.
+            component_bytes: 32 << 20,
+        }
+    }
+}
+
+/// The engine, and what keeps it going.
+pub(crate) struct Runtime {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<Call>,
+    /// The same with an inert WASI, for guests whose language imports it.
+    pub(super) linker_with_wasi: Linker<Call>,
+    pub(super) limits: Limits,
+    pub(super) side: Side,
+    clockwork: Clockwork,
+}
+
+/// One tick of the clock that deadlines are counted in.
+const TICK: Duration = Duration::from_millis(1);
+
+/// How long a guest may hold the thread that asked. Guests take microseconds;
+/// one that takes longer is called again where waiting harms nobody.
+pub(super) const INLINE_TICKS: u64 = 4;
+
+impl Runtime {
+    pub(crate) fn start(limits: Limits) -> wasmtime::Result<Arc<Self>> {
+        let engine = Engine::new(&config(&limits, true))
+            // Address space can be short (containers, `ulimit -v`): slower, but it works.
+            .or_else(|_| Engine::new(&config(&limits, false)))?;
+        let mut linker = Linker::new(&engine);
+        EveryRole::add_to_linker::<_, HasSelf<_>>(&mut linker, |call| call)?;
+        let mut linker_with_wasi = linker.clone();
+        wasi::add_to_linker(&mut linker_with_wasi)?;
+        let clockwork = Clockwork::start(engine.clone())?;
+        Ok(Arc::new(Self {
+            engine,
+            linker,
+            linker_with_wasi,
+            limits,
+            side: Side::start()?,
+            clockwork,
+        }))
+    }
+
+    /// Compile a component. In an engine of its own, which goes away with all the
+    /// compiler's memory; the machine code is then loaded into the engine that stays.
+    pub(super) fn compile(&self, component: &[u8]) -> wasmtime::Result<Compiled> {
+        let compiler = Engine::new(&config(&self.limits, false))?;
+        let code = compiler.precompile_component(component)?;
+        // SAFETY: these bytes were made by the line above and nobody else has had them.
+        #[expect(unsafe_code, reason = "deserialising is unsafe for bytes of unknown origin")]
+        unsafe {
+            Compiled::deserialize(&self.engine, &code)
+        }
+    }
+
+    pub(super) fn store_limits(&self) -> StoreLimits {
+        StoreLimitsBuilder::new()
+            .memory_size(self.limits.memory_bytes)
+            .table_elements(TABLE_ELEMENTS_MAX)
+            .instances(CORE_INSTANCES_MAX as usize)
+            .tables(CORE_INSTANCES_MAX as usize)
+            .memories(2)
+            .trap_on_grow_failure(true)
+            .build()
+    }
+
+    pub(super) fn deadline_ticks(&self) -> u64 {
+        let ticks = self.limits.deadline.as_micros() / TICK.as_micros();
+        u64::try_from(ticks).unwrap_or(u64::MAX / 2).max(1)
+    }
+
+    /// Keep the clock ticking until the guard is dropped.
+    pub(super) fn ticking(&self) -> Ticking<'_> {
+        self.clockwork.shared.running.fetch_add(1, Ordering::SeqCst);
+        if self.clockwork.shared.parked.load(Ordering::SeqCst) {
+            self.clockwork.wake();
+        }
+        Ticking(&self.clockwork.shared)
+    }
+}
+
+/// How many core instances wit-component makes of one component, and room.
+const CORE_INSTANCES_MAX: u32 = 32;
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// How many component instances may live at once, warm ones included.
+pub(super) const INSTANCES_MAX: u32 = 512;
+
+fn config(limits: &Limits, pooled: bool) -> Config {
+    let mut config = Config::new();
+    config
+        // Guests are called synchronously; support for more makes each call dearer.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(256 << 10)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        // A trap costs a backtrace otherwise, and a hostile guest can trap at will.
+        .wasm_backtrace_max_frames(None)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    if pooled {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(INSTANCES_MAX)
+            .total_core_instances(INSTANCES_MAX * 4)
+            .total_memories(INSTANCES_MAX)
+            .total_tables(INSTANCES_MAX * 2)
+            .max_core_instances_per_component(CORE_INSTANCES_MAX)
+            .max_memories_per_component(2)
+            .max_tables_per_component(8)
+            .max_tables_per_module(4)
+            .max_memory_size(limits.memory_bytes)
+            .table_elements(TABLE_ELEMENTS_MAX)
+            // Small guests are reset by writing zeros, not by asking the kernel.
+            .linear_memory_keep_resident(256 << 10)
+            .table_keep_resident(16 << 10)
+            // On 48, a page that was swapped out can leak into the next instance.
+            .pagemap_scan(Enabled::No);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+/// A thread that advances the engine's epoch while guests run, and sleeps while
+/// none does: an idle host is idle.
+struct Clockwork {
+    shared: Arc<Beat>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Beat {
+    running: AtomicU64,
+    parked: AtomicBool,
+    stopped: AtomicBool,
+}
+
+/// How many idle ticks it takes to fall asleep: waking costs more than ticking.
+const IDLE_TICKS: u32 = 50;
+
+impl Clockwork {
+    fn start(engine: Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Beat::default());
+        let beat = shared.clone();
+        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(move || {
+            let mut idle = 0;
+            while !beat.stopped.load(Ordering::SeqCst) {
+                thread::sleep(TICK);
+                engine.increment_epoch();
+                idle = if beat.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+                if idle >= IDLE_TICKS {
+                    beat.parked.store(true, Ordering::SeqCst);
+                    // A call that began in between has either been seen here or sees `parked`.
+                    while beat.running.load(Ordering::SeqCst) == 0
+                        && !beat.stopped.load(Ordering::SeqCst)
+                    {
+                        thread::park();
+                    }
+                    beat.parked.store(false, Ordering::SeqCst);
+                    idle = 0;
+                }
+            }
+        })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &*self.thread.lock() {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Clockwork {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// While this lives, the clock ticks.
+pub(super) struct Ticking<'a>(&'a Beat);
+
+impl Drop for Ticking<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}

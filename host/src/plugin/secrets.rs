@@ -1,0 +1,232 @@
+//! Keys that plugins use by name and never see. Computing and comparing happen
+//! here, in constant time; a key's text is overwritten when it is dropped.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+/// The secrets of one use of a plugin, by name; each with its active versions,
+/// newest first.
+#[derive(Default)]
+pub(crate) struct Secrets(HashMap<Box<str>, Vec<Key>>);
+
+/// How the text of a secret becomes key bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// Its UTF-8 bytes.
+    Text,
+    /// Standard base64, with or without padding.
+    Base64,
+    /// Hexadecimal digits.
+    Hex,
+    /// `whsec_…`, `whsk_…`, `whpk_…`, or plain base64.
+    StandardWebhooks,
+}
+
+/// One version of a secret.
+pub(crate) struct Key {
+    text: Zeroizing<String>,
+    material: Material,
+}
+
+enum Material {
+    Symmetric(Zeroizing<Vec<u8>>),
+    Signing(Box<SigningKey>),
+    Verifying(VerifyingKey),
+}
+
+/// Accepts base64 with and without padding, as people paste both.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Encoding {
+    /// The encoding of that name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Self::Text),
+            "base64" => Some(Self::Base64),
+            "hex" => Some(Self::Hex),
+            "standard-webhooks" => Some(Self::StandardWebhooks),
+            _ => None,
+        }
+    }
+}
+
+impl Key {
+    /// Decode a secret. The error says what is wrong, never what the secret is.
+    pub(crate) fn decode(text: Zeroizing<String>, encoding: Encoding) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("the secret is empty".into());
+        }
+        let base64 = |text: &str| {
+            BASE64
+                .decode(text)
+                .map(Zeroizing::new)
+                .map_err(|_| "the secret is not base64".to_owned())
+        };
+        let material = match encoding {
+            Encoding::Text => Material::Symmetric(Zeroizing::new(text.as_bytes().to_vec())),
+            Encoding::Base64 => Material::Symmetric(base64(&text)?),
+            Encoding::Hex => {
+                let bytes = hex::decode(&*text).map_err(|_| "the secret is not hexadecimal")?;
+                Material::Symmetric(Zeroizing::new(bytes))
+            }
+            Encoding::StandardWebhooks => standard_webhooks_key(&text, base64)?,
+        };
+        if matches!(&material, Material::Symmetric(bytes) if bytes.is_empty()) {
+            return Err("the secret is empty".into());
+        }
+        Ok(Self { text, material })
+    }
+}
+
+fn standard_webhooks_key(
+    text: &str,
+    base64: impl Fn(&str) -> Result<Zeroizing<Vec<u8>>, String>,
+) -> Result<Material, String> {
+    if let Some(private) = text.strip_prefix("whsk_") {
+        let bytes = base64(private)?;
+        // The seed, and after it the public key, which the seed gives as well.
+        let seed = bytes.first_chunk::<32>().filter(|_| matches!(bytes.len(), 32 | 64));
+        let seed = seed.ok_or("a whsk_ key is base64 of 64 bytes")?;
+        return Ok(Material::Signing(Box::new(SigningKey::from_bytes(seed))));
+    }
+    if let Some(public) = text.strip_prefix("whpk_") {
+        let bytes = base64(public)?;
+        let bytes = bytes.as_slice().try_into().map_err(|_| "a whpk_ key is base64 of 32 bytes")?;
+        let key =
+            VerifyingKey::from_bytes(bytes).map_err(|_| "the whpk_ key is not on the curve")?;
+        return Ok(Material::Verifying(key));
+    }
+    Ok(Material::Symmetric(base64(text.strip_prefix("whsec_").unwrap_or(text))?))
+}
+
+impl Secrets {
+    pub(crate) fn new(keys: impl IntoIterator<Item = (Box<str>, Vec<Key>)>) -> Self {
+        Self(keys.into_iter().collect())
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The newest version's text, for a header.
+    pub(crate) fn newest(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|it| it.first()).map(|it| it.text.as_str())
+    }
+
+    pub(crate) fn hmac(
+        &self,
+        name: &str,
+        algorithm: &str,
+        parts: &[&[u8]],
+    ) -> Result<Vec<Vec<u8>>, String> {
+        let mut codes = Vec::with_capacity(1);
+        for key in self.versions(name)? {
+            if let Material::Symmetric(bytes) = &key.material {
+                codes.push(mac(algorithm, bytes, parts)?);
+            }
+        }
+        Ok(codes)
+    }
+
+    pub(crate) fn sign(
+        &self,
+        name: &str,
+        algorithm: &str,
+        parts: &[&[u8]],
+    ) -> Result<Vec<Vec<u8>>, String> {
+        if algorithm != "ed25519" {
+            return Err(unknown_algorithm(algorithm));
+        }
+        let versions = self.versions(name)?.iter();
+        let signing = versions.filter_map(|key| match &key.material {
+            Material::Signing(key) => Some(key.sign(&parts.concat()).to_bytes().to_vec()),
+            _ => None,
+        });
+        Ok(signing.collect())
+    }
+
+    pub(crate) fn verify(
+        &self,
+        name: &str,
+        algorithm: &str,
+        parts: &[&[u8]],
+        signature: &[u8],
+    ) -> Result<bool, String> {
+        let mut fits = false;
+        for key in self.versions(name)? {
+            fits |= match (&key.material, algorithm) {
+                (Material::Verifying(key), "ed25519") => verifies(key, parts, signature),
+                (Material::Signing(key), "ed25519") => {
+                    verifies(&key.verifying_key(), parts, signature)
+                }
+                (Material::Symmetric(bytes), "sha1" | "sha256" | "sha512") => {
+                    // Slices of different length are unequal: nothing is cut to the shorter.
+                    mac(algorithm, bytes, parts)?.as_slice().ct_eq(signature).into()
+                }
+                (_, "ed25519" | "sha1" | "sha256" | "sha512") => false,
+                _ => return Err(unknown_algorithm(algorithm)),
+            };
+        }
+        Ok(fits)
+    }
+
+    pub(crate) fn matches(&self, name: &str, text: &str) -> Result<bool, String> {
+        let versions = self.versions(name)?.iter();
+        Ok(versions
+            .fold(false, |fits, key| fits | bool::from(key.text.as_bytes().ct_eq(text.as_bytes()))))
+    }
+
+    fn versions(&self, name: &str) -> Result<&[Key], String> {
+        self.0.get(name).map(Vec::as_slice).ok_or_else(|| format!("there is no secret `{name}`"))
+    }
+}
+
+fn mac(algorithm: &str, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>, String> {
+    macro_rules! over {
+        ($hash:ty) => {{
+            let mut mac =
+                Hmac::<$hash>::new_from_slice(key).expect("HMAC takes a key of any length");
+            parts.iter().for_each(|part| mac.update(part));
+            Ok(mac.finalize().into_bytes().to_vec())
+        }};
+    }
+    match algorithm {
+        "sha1" => over!(Sha1),
+        "sha256" => over!(Sha256),
+        "sha512" => over!(Sha512),
+        _ => Err(unknown_algorithm(algorithm)),
+    }
+}
+
+fn verifies(key: &VerifyingKey, parts: &[&[u8]], signature: &[u8]) -> bool {
+    Signature::from_slice(signature)
+        .is_ok_and(|signature| key.verify_strict(&parts.concat(), &signature).is_ok())
+}
+
+fn unknown_algorithm(algorithm: &str) -> String {
+    format!("there is no algorithm `{algorithm}`: sha1, sha256, sha512, ed25519")
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(***)")
+    }
+}

@@ -1,0 +1,265 @@
+//! Warm instances: made, configured, called a bounded number of times, replaced.
+//!
+//! A call runs first on the thread that asks, with a deadline of a few
+//! milliseconds. A guest that exceeds it is called again, from the start, on a
+//! side thread with the whole deadline; being pure, it cannot tell. One that was
+//! slow goes there directly for a while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+use wasmtime::component::Resource;
+use wasmtime::{Store, Trap};
+
+use super::Unfit;
+use super::bindings::exports::plugpost::plugin as exports;
+use super::bindings::plugpost::plugin::types::Failure;
+use super::component::Component;
+use super::imports::{Call, Input};
+use super::runtime::INLINE_TICKS;
+use super::secrets::Secrets;
+use super::wasi::Wasi;
+use crate::attempt::Fault;
+
+/// The instances of one component with the same settings.
+pub(super) struct Pool {
+    component: Arc<Component>,
+    settings: Arc<str>,
+    label: Arc<str>,
+    idle: Mutex<Vec<Instance>>,
+    /// How many calls to come go straight to the side threads.
+    slow: AtomicU32,
+}
+
+/// An instance is replaced after so many calls, plus up to as many again by
+/// chance: a guest cannot come to rely on what it remembers.
+const CALLS_MIN: u32 = 128;
+
+/// How many instances wait in one pool. More than run at once are never needed.
+const IDLE_MAX: usize = 8;
+
+/// After a call that was too slow for the asking thread.
+const SLOW_CALLS: u32 = 64;
+
+/// One instance of a component, configured.
+pub(super) struct Instance {
+    store: Store<Call>,
+    plugin: exports::plugin::Guest,
+    source: Option<exports::source::Guest>,
+    filter: Option<exports::filter::Guest>,
+    transform: Option<exports::transform::Guest>,
+    auth: Option<exports::auth::Guest>,
+    calls_left: u32,
+}
+
+/// Call a role with an input.
+pub(super) async fn call<T: Send + 'static>(
+    pool: &Arc<Pool>,
+    secrets: &Arc<Secrets>,
+    input: Input,
+    role: fn(&mut Instance) -> wasmtime::Result<T>,
+) -> Result<T, Fault> {
+    if !pool.is_slow() {
+        match pool.run(secrets, input.clone(), INLINE_TICKS, role) {
+            Err(fault) if &*fault.code == TIMEOUT => {
+                pool.slow.store(SLOW_CALLS, Ordering::Relaxed);
+            }
+            result => return result,
+        }
+    }
+    let job = {
+        let (pool, secrets) = (pool.clone(), secrets.clone());
+        let ticks = pool.component.runtime.deadline_ticks();
+        move || pool.run(&secrets, input, ticks, role)
+    };
+    let owner = Arc::as_ptr(pool) as usize;
+    let busy = || Err(Fault::retry("plugin.busy", "too many calls of slow plugins wait"));
+    pool.component.runtime.side.run(owner, job).await.unwrap_or_else(busy)
+}
+
+/// Ask a component who it is.
+pub(super) fn describe(component: &Component) -> Result<exports::plugin::Description, Fault> {
+    let _ticking = component.runtime.ticking();
+    let mut instance = Instance::start(component).map_err(fault_of)?;
+    instance.plugin.call_describe(&mut instance.store).map_err(fault_of)
+}
+
+const TIMEOUT: &str = "plugin.timeout";
+
+impl Pool {
+    /// A pool with its first instance, which tries the settings.
+    pub(super) fn start(component: Arc<Component>, settings: &str) -> Result<Arc<Self>, Unfit> {
+        let version = &component.description().version;
+        let label = format!("{}@{version}", component.name()).into();
+        // What imports WASI blocks in ways that only a side thread can afford.
+        let slow = if component.needs_wasi { u32::MAX } else { 0 };
+        let pool = Self {
+            component,
+            settings: settings.into(),
+            label,
+            idle: Mutex::default(),
+            slow: slow.into(),
+        };
+        let _ticking = pool.component.runtime.ticking();
+        let instance = pool.instance()?;
+        pool.idle.lock().push(instance);
+        drop(_ticking);
+        Ok(Arc::new(pool))
+    }
+
+    fn is_slow(&self) -> bool {
+        let count = |slow: u32| match slow {
+            0 => None,
+            u32::MAX => Some(u32::MAX),
+            more => Some(more - 1),
+        };
+        self.slow.load(Ordering::Relaxed) != 0
+            && self.slow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
+    }
+
+    /// One call. An instance that trapped is poisoned and dropped; nothing else is.
+    fn run<T>(
+        &self,
+        secrets: &Arc<Secrets>,
+        input: Input,
+        ticks: u64,
+        role: fn(&mut Instance) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        let runtime = &self.component.runtime;
+        let _ticking = runtime.ticking();
+        let idle = self.idle.lock().pop();
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => self.instance().map_err(|unfit| match unfit {
+                Unfit::Fault(fault) => fault,
+                Unfit::Settings(_) => {
+                    Fault::retry("plugin.settings", "refused settings that it took before")
+                }
+            })?,
+        };
+        let call = instance.store.data_mut();
+        call.input = input;
+        call.secrets = secrets.clone();
+        call.log_bytes_left = runtime.limits.log_bytes;
+        instance.store.set_epoch_deadline(ticks);
+        let result = role(&mut instance);
+        match result {
+            Ok(value) => {
+                self.give_back(instance);
+                Ok(value)
+            }
+            Err(error) => Err(fault_of(error)),
+        }
+    }
+
+    fn give_back(&self, mut instance: Instance) {
+        instance.calls_left -= 1;
+        if instance.calls_left == 0 {
+            return;
+        }
+        let call = instance.store.data_mut();
+        call.input = Input::None;
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(instance);
+        }
+    }
+
+    fn instance(&self) -> Result<Instance, Unfit> {
+        let mut instance =
+            Instance::start(&self.component).map_err(|it| Unfit::Fault(fault_of(it)))?;
+        instance.store.data_mut().plugin = self.label.clone();
+        let problems = instance
+            .plugin
+            .call_configure(&mut instance.store, &self.settings)
+            .map_err(|error| Unfit::Fault(fault_of(error)))?;
+        if problems.is_empty() { Ok(instance) } else { Err(Unfit::Settings(problems)) }
+    }
+}
+
+impl Instance {
+    /// A new instance, not configured. The deadline covers that as well.
+    fn start(component: &Component) -> wasmtime::Result<Self> {
+        let runtime = &component.runtime;
+        let wasi = component.needs_wasi.then(Wasi::inert);
+        let mut store = Store::new(&runtime.engine, Call::new(runtime.store_limits(), wasi));
+        store.limiter(|call| &mut call.limits);
+        store.set_hostcall_fuel(runtime.limits.output_bytes);
+        store.set_max_component_handles(HANDLES_MAX);
+        store.epoch_deadline_trap();
+        store.set_epoch_deadline(runtime.deadline_ticks());
+        store.data_mut().log_bytes_left = runtime.limits.log_bytes;
+        let made = component.instance_pre.instantiate(&mut store)?;
+        let exports = &component.exports;
+        Ok(Self {
+            plugin: exports.plugin.load(&mut store, &made)?,
+            source: exports.source.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
+            filter: exports.filter.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
+            transform: exports
+                .transform
+                .as_ref()
+                .map(|it| it.load(&mut store, &made))
+                .transpose()?,
+            auth: exports.auth.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
+            store,
+            calls_left: CALLS_MIN + fastrand::u32(..CALLS_MIN),
+        })
+    }
+
+    pub(super) fn receive(
+        &mut self,
+    ) -> wasmtime::Result<Result<Vec<exports::source::Received>, exports::source::Rejection>> {
+        let source = self.source.as_ref().ok_or_else(|| no_role("source"))?;
+        source.call_receive(&mut self.store, Resource::new_borrow(0))
+    }
+
+    pub(super) fn accept(&mut self) -> wasmtime::Result<Result<bool, Failure>> {
+        let filter = self.filter.as_ref().ok_or_else(|| no_role("filter"))?;
+        filter.call_accept(&mut self.store, Resource::new_borrow(0))
+    }
+
+    pub(super) fn apply(
+        &mut self,
+    ) -> wasmtime::Result<Result<exports::transform::Message, Failure>> {
+        let transform = self.transform.as_ref().ok_or_else(|| no_role("transform"))?;
+        transform.call_apply(&mut self.store, Resource::new_borrow(0))
+    }
+
+    pub(super) fn sign(&mut self) -> wasmtime::Result<Result<Vec<super::wit::Header>, Failure>> {
+        let auth = self.auth.as_ref().ok_or_else(|| no_role("auth"))?;
+        auth.call_sign(&mut self.store, Resource::new_borrow(0))
+    }
+}
+
+/// Handles a guest may hold at once; a call needs one.
+const HANDLES_MAX: usize = 1024;
+
+/// Loading has checked that a plugin has the roles it is used for.
+fn no_role(role: &str) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("the plugin has no role `{role}`"))
+}
+
+/// What went wrong in a guest, as a coded outcome.
+fn fault_of(error: wasmtime::Error) -> Fault {
+    let code = match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => TIMEOUT,
+        Some(Trap::StackOverflow) => "plugin.stack",
+        Some(_) => "plugin.trap",
+        None => code_of_text(&format!("{error:#}")),
+    };
+    Fault::retry(code, format!("{error:#}"))
+}
+
+/// Limits that wasmtime reports in words only; `tests/` pins the words.
+fn code_of_text(text: &str) -> &'static str {
+    if text.contains("fuel allocated for hostcalls") {
+        "plugin.output"
+    } else if text.contains("growing memory") || text.contains("memory growth") {
+        "plugin.memory"
+    } else if text.contains("maximum concurrent") {
+        "plugin.busy"
+    } else {
+        "plugin.trap"
+    }
+}

@@ -1,0 +1,208 @@
+//! The durable queue's whole API. It knows nothing of HTTP, plugins or routes'
+//! contents: it keeps events and deliveries, and says what is due.
+//!
+//! All writing is done by one thread ([`writer`]) that puts whatever has gathered
+//! since its last commit into the next one: concurrent requests share an fsync.
+//! All SQL is in [`sqlite`]; reading for people is in [`log`].
+
+pub(crate) mod log;
+mod sqlite;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::attempt::Attempt;
+use crate::clock::{IdClock, UnixMs};
+use crate::delivery::{Delivery, DeliveryId, Next};
+use crate::event::{Event, EventId};
+use crate::lane::Slot;
+
+pub(crate) use writer::{Committed, Handover};
+
+/// A handle on the queue. Cheap to clone; the writer ends when the last is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Queue {
+    writer: Arc<writer::Writer>,
+    ids: Arc<IdClock>,
+    reader: log::Log,
+}
+
+/// An event that asks to be kept.
+#[derive(Debug)]
+pub(crate) struct NewEvent {
+    pub(crate) event: Arc<Event>,
+    /// A second event with the same key is the same event.
+    pub(crate) duplicate_key: Option<DuplicateKey>,
+    pub(crate) deliveries: Vec<NewDelivery>,
+}
+
+/// What two firings of one event have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct DuplicateKey {
+    /// A digest of the scope and the key itself.
+    pub(crate) key: [u8; 32],
+    /// A digest of the body, where the same key with another body is an error.
+    pub(crate) body: Option<[u8; 32]>,
+}
+
+/// A delivery that is promised together with its event.
+#[derive(Debug)]
+pub(crate) struct NewDelivery {
+    pub(crate) id: DeliveryId,
+    pub(crate) route: Arc<str>,
+    pub(crate) endpoint: Arc<str>,
+    /// The lane's room for it; with it the delivery is leased at birth, without
+    /// it the delivery waits in the store.
+    pub(crate) slot: Option<Slot>,
+}
+
+/// What one attempt, or a filter, did to a delivery.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) delivery: DeliveryId,
+    /// None when a filter declined the event: nothing was attempted.
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) next: Next,
+    pub(crate) now: UnixMs,
+}
+
+/// What a lane gets from the store.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) deliveries: Vec<Delivery>,
+    /// When the route's next waiting delivery is due; none when none waits.
+    pub(crate) next_due: Option<UnixMs>,
+}
+
+/// A route's share of what waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) route: Arc<str>,
+    pub(crate) first_due: UnixMs,
+}
+
+/// Why the queue could not do its part.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum QueueError {
+    /// The disk or the configured size is used up; what is accepted stays.
+    #[error("store full: {0}")]
+    Full(Arc<str>),
+    /// Too much is waiting to be written; try again soon.
+    #[error("store behind: more than {COMMANDS_MAX} writes wait")]
+    Behind,
+    /// The same idempotency key came with another body.
+    #[error("this idempotency key was used for a different request")]
+    KeyReused,
+    /// There is no delivery, or no event, of that id.
+    #[error("nothing of that id")]
+    NotFound,
+    /// Anything else.
+    #[error("store: {0}")]
+    Broken(Arc<str>),
+}
+
+/// How many writes may wait for the next commits. An ingest of 8 KiB each would
+/// be half a gigabyte; the limit on bytes in hand is reached long before.
+pub(crate) const COMMANDS_MAX: usize = 65_536;
+
+impl Queue {
+    /// Open or create the store. `handover` gets what each commit made ready.
+    pub(crate) fn open(path: &Path, handover: Handover) -> Result<Self, QueueError> {
+        let store = sqlite::Store::open(path)?;
+        let ids = Arc::new(IdClock::after(store.last_id()?));
+        let reader = log::Log::open(path)?;
+        let writer = Arc::new(writer::Writer::start(store, ids.clone(), handover)?);
+        Ok(Self { writer, ids, reader })
+    }
+
+    pub(crate) fn next_event_id(&self, now: UnixMs) -> EventId {
+        EventId(self.ids.next(now))
+    }
+
+    pub(crate) fn next_delivery_id(&self, now: UnixMs) -> DeliveryId {
+        DeliveryId(self.ids.next(now))
+    }
+
+    /// Keep the events and their deliveries, all or none; return when they are
+    /// on disk. Each id is the event's own or, for a duplicate, the first one's.
+    pub(crate) async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<EventId>, QueueError> {
+        self.ask(|reply| writer::Command::Accept { events, reply }).await
+    }
+
+    /// Record an attempt and the state it leads to, in one transaction. Returns
+    /// at once: losing it in a crash costs one more attempt, never a delivery.
+    pub(crate) fn settle(&self, settlement: Settlement) {
+        self.writer.note(writer::Fact::Settled(settlement));
+    }
+
+    /// Lease up to `count` due deliveries of a route, oldest due first.
+    pub(crate) async fn claim(
+        &self,
+        route: Arc<str>,
+        count: usize,
+        now: UnixMs,
+    ) -> Result<Claimed, QueueError> {
+        self.ask(|reply| writer::Command::Claim { route, count, now, reply }).await
+    }
+
+    /// Give a leased delivery back, unattempted.
+    pub(crate) fn release(&self, delivery: DeliveryId) {
+        self.writer.note(writer::Fact::Released(delivery));
+    }
+
+    /// A new delivery of the same event, due now; `as_new` copies the event
+    /// under a new id first.
+    pub(crate) async fn resend(
+        &self,
+        delivery: DeliveryId,
+        as_new: bool,
+        now: UnixMs,
+    ) -> Result<Resent, QueueError> {
+        self.ask(|reply| writer::Command::Resend { delivery, as_new, now, reply }).await
+    }
+
+    /// Delete what is older than `keep` and not waiting. Returns how many events went.
+    pub(crate) async fn prune(&self, keep: Duration, now: UnixMs) -> Result<usize, QueueError> {
+        self.ask(|reply| writer::Command::Prune { before: now.minus(keep), reply }).await
+    }
+
+    /// The routes that have deliveries waiting, and since when.
+    pub(crate) async fn waiting(&self) -> Result<Vec<Waiting>, QueueError> {
+        self.ask(|reply| writer::Command::Waiting { reply }).await
+    }
+
+    /// Commit what is left and stop the writer.
+    pub(crate) async fn close(&self) {
+        let _ = self.ask(|reply| writer::Command::Flush { reply }).await;
+    }
+
+    /// The log, for reading.
+    pub(crate) fn log(&self) -> &log::Log {
+        &self.reader
+    }
+
+    /// How many writes wait for the next commit.
+    pub(crate) fn depth(&self) -> usize {
+        self.writer.depth()
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> writer::Command,
+    ) -> Result<T, QueueError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.push(command(reply))?;
+        answer.await.unwrap_or_else(|_| Err(QueueError::Broken("the writer has stopped".into())))
+    }
+}
+
+/// What a resend made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resent {
+    pub(crate) delivery: DeliveryId,
+    pub(crate) event: EventId,
+}

@@ -1,0 +1,471 @@
+//! The SQLite store: every statement that writes, and the schema. It decides
+//! nothing; [`writer`](super::writer) says what belongs to one transaction.
+//!
+//! One process owns the file: it holds an exclusive lock beside it for life. So
+//! a lease that is found at opening belongs to a process that is gone, and is void.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
+
+use super::writer::Fact;
+use super::{Claimed, DuplicateKey, QueueError, Resent, Settlement, Waiting};
+use crate::clock::UnixMs;
+use crate::delivery::{Delivery, DeliveryId, Next, Status};
+use crate::event::{Event, EventId};
+
+/// The tables, as `user_version` counts them: one step a schema change, never edited.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_init.sql")];
+
+/// The first SQLite without the bug that lets a WAL reset corrupt a database
+/// (3.7.0 to 3.51.2).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// The store, owned by the writer thread.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    labels: Labels,
+    /// Held, not read: another process must not open the file.
+    _lock: File,
+}
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Self, QueueError> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            return Err(broken("this SQLite is older than 3.51.3 and can corrupt a database"));
+        }
+        let lock = lock(path)?;
+        let mut connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // FULL: a commit is on disk, not only in the operating system, when it returns.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_BEFORE_CHECKPOINT)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        migrate(&mut connection)?;
+        connection.execute("UPDATE deliveries SET leased = 0 WHERE leased = 1", [])?;
+        let labels = Labels::load(&connection)?;
+        Ok(Self { connection, labels, _lock: lock })
+    }
+
+    /// The newest id of any kind; 0 in an empty store.
+    pub(super) fn last_id(&self) -> Result<u64, QueueError> {
+        let sql = "SELECT max(coalesce((SELECT max(id) FROM events), 0),
+                              coalesce((SELECT max(id) FROM deliveries), 0))";
+        Ok(self.connection.query_row(sql, [], |row| row.get(0).map(unsigned))?)
+    }
+
+    /// Run `work` in a transaction: all of it is on disk when this returns, or none.
+    pub(super) fn transaction(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), QueueError>,
+    ) -> Result<(), QueueError> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let result = work(self).and_then(|()| {
+            self.connection.execute_batch("COMMIT").map_err(|error| {
+                exit_if_the_disk_failed(&error);
+                error.into()
+            })
+        });
+        if result.is_err() {
+            // Fails only where SQLite has rolled back already.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            self.labels = Labels::load(&self.connection)?;
+        }
+        result
+    }
+
+    /// Refuse a key that came with another body before.
+    pub(super) fn check_key(&mut self, key: Option<&DuplicateKey>) -> Result<(), QueueError> {
+        let Some(DuplicateKey { key, body: Some(body) }) = key else { return Ok(()) };
+        let sql = "SELECT body IS NOT ?2 FROM seen WHERE key = ?1";
+        let differs = (self.connection.prepare_cached(sql)?)
+            .query_row(params![key, body], |row| row.get(0))
+            .optional()?;
+        if differs == Some(true) { Err(QueueError::KeyReused) } else { Ok(()) }
+    }
+
+    /// Keep an event. Returns the first event's id when this is a duplicate.
+    pub(super) fn insert_event(
+        &mut self,
+        event: &Event,
+        key: Option<&DuplicateKey>,
+    ) -> Result<Option<EventId>, QueueError> {
+        if let Some(DuplicateKey { key, body }) = key {
+            let sql = "INSERT INTO seen (key, body, event) VALUES (?1, ?2, ?3)
+                       ON CONFLICT DO NOTHING";
+            let new = (self.connection.prepare_cached(sql)?).execute(params![
+                key,
+                body,
+                signed(event.id.0)
+            ])?;
+            if new == 0 {
+                let first = (self.connection)
+                    .prepare_cached("SELECT event FROM seen WHERE key = ?1")?
+                    .query_row([key], |row| row.get(0).map(unsigned))?;
+                return Ok(Some(EventId(first)));
+            }
+        }
+        let source = self.labels.id(&self.connection, &event.source)?;
+        let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        self.connection.prepare_cached(sql)?.execute(params![
+            signed(event.id.0),
+            source,
+            event.event_type,
+            event.subject,
+            signed(event.time.0),
+            attributes_text(&event.attributes),
+            &*event.data,
+        ])?;
+        Ok(None)
+    }
+
+    /// Promise a delivery, due now; `leased` when it is in hand already.
+    pub(super) fn insert_delivery(
+        &mut self,
+        id: DeliveryId,
+        event: EventId,
+        route: &Arc<str>,
+        endpoint: &Arc<str>,
+        leased: bool,
+    ) -> Result<(), QueueError> {
+        let route = self.labels.id(&self.connection, route)?;
+        let endpoint = self.labels.id(&self.connection, endpoint)?;
+        let sql =
+            "INSERT INTO deliveries (id, event, route, endpoint, status, leased, due, attempts)
+                   VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0)";
+        self.connection.prepare_cached(sql)?.execute(params![
+            signed(id.0),
+            signed(event.0),
+            route,
+            endpoint,
+            leased,
+            signed(crate::clock::ms_of_id(id.0).0),
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn note(&mut self, fact: &Fact) -> Result<(), QueueError> {
+        match fact {
+            Fact::Settled(settlement) => self.settle(settlement),
+            Fact::Released(id) => {
+                (self.connection)
+                    .prepare_cached("UPDATE deliveries SET leased = 0 WHERE id = ?1")?
+                    .execute([signed(id.0)])?;
+                Ok(())
+            }
+        }
+    }
+
+    fn settle(&mut self, settlement: &Settlement) -> Result<(), QueueError> {
+        let Settlement { delivery, attempt, next, now } = settlement;
+        let id = signed(delivery.0);
+        let due = match next {
+            Next::WaitUntil(at) => *at,
+            _ => *now,
+        };
+        let status = status_number(next.status());
+        let Some(attempt) = attempt else {
+            (self.connection)
+                .prepare_cached(
+                    "UPDATE deliveries SET leased = 0, status = ?2, due = ?3 WHERE id = ?1",
+                )?
+                .execute(params![id, status, signed(due.0)])?;
+            return Ok(());
+        };
+        let request = attempt.request.as_ref();
+        let response = attempt.response.as_ref();
+        let status_code = response.map(|it| it.status);
+        let (code, message) = match &attempt.fault {
+            Some(fault) => (Some(&fault.code), Some(&fault.message)),
+            None => (None, None),
+        };
+        let sql = "INSERT INTO attempts (delivery, number, started, duration_us, outcome,
+                       status_code, error_code, error, method, url, headers, body, excerpt,
+                       snapshot, plugins)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                   ON CONFLICT DO NOTHING";
+        self.connection.prepare_cached(sql)?.execute(params![
+            id,
+            attempt.number,
+            signed(attempt.started.0),
+            i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX),
+            attempt.outcome.as_str(),
+            status_code,
+            code,
+            message,
+            request.map(|it| it.method.as_str()),
+            request.map(|it| &*it.url),
+            request.map(|it| &*it.headers),
+            request.and_then(|it| it.body.as_deref()),
+            response.map(|it| &*it.excerpt),
+            signed(attempt.snapshot),
+            attempt.plugins,
+        ])?;
+        let sql = "UPDATE deliveries SET leased = 0, status = ?2, due = ?3, attempts = ?4,
+                       status_code = ?5, error = ?6 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute(params![
+            id,
+            status,
+            signed(due.0),
+            attempt.number,
+            status_code,
+            attempt.fault.as_ref().map(ToString::to_string),
+        ])?;
+        Ok(())
+    }
+
+    /// Lease up to `count` due deliveries of a route, oldest due first.
+    pub(super) fn claim(
+        &mut self,
+        route: &Arc<str>,
+        count: usize,
+        now: UnixMs,
+    ) -> Result<Claimed, QueueError> {
+        let label = self.labels.id(&self.connection, route)?;
+        let sql = "SELECT d.id, d.attempts, e.id, s.text, e.type, e.subject, e.time,
+                          e.attributes, e.data
+                   FROM deliveries d JOIN events e ON e.id = d.event JOIN labels s ON s.id = e.source
+                   WHERE d.route = ?1 AND d.status = 0 AND d.leased = 0 AND d.due <= ?2
+                   ORDER BY d.due, d.id LIMIT ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut deliveries = Vec::new();
+        let mut rows = statement.query(params![label, signed(now.0), count])?;
+        while let Some(row) = rows.next()? {
+            deliveries.push(Delivery {
+                id: DeliveryId(unsigned(row.get(0)?)),
+                attempts: row.get(1)?,
+                event: Arc::new(event_of(row, 2)?),
+                route: route.clone(),
+            });
+        }
+        let mut lease =
+            self.connection.prepare_cached("UPDATE deliveries SET leased = 1 WHERE id = ?1")?;
+        for delivery in &deliveries {
+            lease.execute([signed(delivery.id.0)])?;
+        }
+        let sql = "SELECT min(due) FROM deliveries WHERE route = ?1 AND status = 0 AND leased = 0";
+        let next_due = (self.connection.prepare_cached(sql)?).query_row([label], |row| {
+            Ok(row.get::<_, Option<i64>>(0)?.map(|it| UnixMs(unsigned(it))))
+        })?;
+        Ok(Claimed { deliveries, next_due })
+    }
+
+    pub(super) fn resend(
+        &mut self,
+        delivery: DeliveryId,
+        new_event: Option<EventId>,
+        new_delivery: DeliveryId,
+        now: UnixMs,
+    ) -> Result<(Resent, Arc<str>), QueueError> {
+        let sql = "SELECT d.event, r.text FROM deliveries d JOIN labels r ON r.id = d.route
+                   WHERE d.id = ?1";
+        let found = (self.connection)
+            .query_row(sql, [signed(delivery.0)], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?))
+            })
+            .optional()?;
+        let (mut event, route) = found.ok_or(QueueError::NotFound)?;
+        if let Some(new) = new_event {
+            let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data)
+                       SELECT ?2, source, type, subject, time, attributes, data
+                       FROM events WHERE id = ?1";
+            self.connection.execute(sql, params![event, signed(new.0)])?;
+            event = signed(new.0);
+        }
+        let sql =
+            "INSERT INTO deliveries (id, event, route, endpoint, status, leased, due, attempts)
+                   SELECT ?2, ?3, route, endpoint, 0, 0, ?4, 0 FROM deliveries WHERE id = ?1";
+        let new_id = signed(new_delivery.0);
+        self.connection.execute(sql, params![signed(delivery.0), new_id, event, signed(now.0)])?;
+        Ok((Resent { delivery: new_delivery, event: EventId(unsigned(event)) }, route))
+    }
+
+    /// Delete a batch of events from before then that have nothing pending, with
+    /// their deliveries and attempts.
+    pub(super) fn prune(&mut self, before: UnixMs) -> Result<usize, QueueError> {
+        let limit = signed(crate::clock::first_id_at(before));
+        let sql = "SELECT id FROM events e WHERE id < ?1 AND NOT EXISTS
+                       (SELECT 1 FROM deliveries d WHERE d.event = e.id AND d.status = 0)
+                   ORDER BY id LIMIT ?2";
+        let old = (self.connection.prepare_cached(sql)?)
+            .query_map(params![limit, PRUNE_BATCH], |row| row.get::<_, i64>(0))?
+            .collect::<Result<Vec<_>, _>>()?;
+        for event in &old {
+            for sql in [
+                "DELETE FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE event = ?1)",
+                "DELETE FROM deliveries WHERE event = ?1",
+                "DELETE FROM events WHERE id = ?1",
+            ] {
+                self.connection.prepare_cached(sql)?.execute([event])?;
+            }
+        }
+        if (old.len() as i64) < PRUNE_BATCH {
+            self.connection.execute("DELETE FROM seen WHERE event < ?1", [limit])?;
+        }
+        Ok(old.len())
+    }
+
+    pub(super) fn waiting(&mut self) -> Result<Vec<Waiting>, QueueError> {
+        let sql = "SELECT r.text, min(d.due) FROM deliveries d JOIN labels r ON r.id = d.route
+                   WHERE d.status = 0 AND d.leased = 0 GROUP BY d.route";
+        let rows = (self.connection.prepare_cached(sql)?)
+            .query_map([], |row| {
+                Ok(Waiting { route: row.get(0)?, first_due: UnixMs(unsigned(row.get(1)?)) })
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(rows)
+    }
+}
+
+/// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
+const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
+
+/// Page cache of the writer: the recent leaves of every index fit many times over.
+const CACHE_KIB: i64 = 16 * 1024;
+
+/// How many events one prune deletes: about 10 ms, so that accepts do not wait long.
+const PRUNE_BATCH: i64 = 500;
+
+/// Names that repeat in every row, as small numbers. They come from files, not
+/// from strangers, so there are few.
+#[derive(Debug, Default)]
+struct Labels(HashMap<Arc<str>, i64>);
+
+impl Labels {
+    fn load(connection: &Connection) -> Result<Self, QueueError> {
+        let mut statement = connection.prepare("SELECT text, id FROM labels")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Self(rows.collect::<Result<_, _>>()?))
+    }
+
+    fn id(&mut self, connection: &Connection, text: &Arc<str>) -> Result<i64, QueueError> {
+        if let Some(&id) = self.0.get(text) {
+            return Ok(id);
+        }
+        let sql = "INSERT INTO labels (text) VALUES (?1) RETURNING id";
+        let id = connection.prepare_cached(sql)?.query_row([text], |row| row.get(0))?;
+        self.0.insert(text.clone(), id);
+        Ok(id)
+    }
+}
+
+/// One process per file. SQLite's own locks would let a second one in.
+fn lock(path: &Path) -> Result<File, QueueError> {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    let in_lock = |error: std::io::Error| broken(&format!("{}: {error}", lock_path.display()));
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(in_lock)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(broken(&format!("{} is in use by another process", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(in_lock(error)),
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), QueueError> {
+    let at: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let at = usize::try_from(at).unwrap_or_default();
+    if at > MIGRATIONS.len() {
+        return Err(broken("the store was written by a newer plugpost"));
+    }
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(at) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", step as i64 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// After a failed fsync nobody knows what is on disk, and asking again would be
+/// answered wrongly: pages are marked clean. Stop; opening again finds the truth.
+fn exit_if_the_disk_failed(error: &rusqlite::Error) {
+    let code = error.sqlite_error().map(|it| it.extended_code);
+    if matches!(code, Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)) {
+        tracing::error!(%error, "the disk did not take a commit: stopping");
+        std::process::exit(1);
+    }
+}
+
+/// An event from columns `id, source, type, subject, time, attributes, data`,
+/// the first at `at`.
+pub(super) fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Event> {
+    Ok(Event {
+        id: EventId(unsigned(row.get(at)?)),
+        source: row.get(at + 1)?,
+        event_type: row.get(at + 2)?,
+        subject: row.get::<_, Option<String>>(at + 3)?.map(Into::into),
+        time: UnixMs(unsigned(row.get(at + 4)?)),
+        attributes: attributes_of(row.get_ref(at + 5)?.as_str()?),
+        data: Bytes::copy_from_slice(row.get_ref(at + 6)?.as_blob()?),
+    })
+}
+
+fn attributes_text(attributes: &[(Box<str>, Box<str>)]) -> String {
+    serde_json::to_string(attributes).expect("pairs of strings always serialise")
+}
+
+fn attributes_of(text: &str) -> Vec<(Box<str>, Box<str>)> {
+    // Only this file writes the column; a row that was damaged loses its
+    // attributes, not its delivery.
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+pub(super) fn status_number(status: Status) -> i64 {
+    match status {
+        Status::Pending => 0,
+        Status::Delivered => 1,
+        Status::Filtered => 2,
+        Status::Dead => 3,
+    }
+}
+
+pub(super) fn status_of(number: i64) -> Status {
+    match number {
+        1 => Status::Delivered,
+        2 => Status::Filtered,
+        3 => Status::Dead,
+        _ => Status::Pending,
+    }
+}
+
+/// Ids and moments are below 2^63, so the cast keeps their order.
+#[expect(clippy::cast_possible_wrap, reason = "values stay below 2^63")]
+pub(super) fn signed(value: u64) -> i64 {
+    value as i64
+}
+
+#[expect(clippy::cast_sign_loss, reason = "the inverse of `signed`")]
+pub(super) fn unsigned(value: i64) -> u64 {
+    value as u64
+}
+
+fn broken(message: &str) -> QueueError {
+    QueueError::Broken(message.into())
+}
+
+impl From<rusqlite::Error> for QueueError {
+    fn from(error: rusqlite::Error) -> Self {
+        let text = error.to_string().into();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full(text),
+            _ => Self::Broken(text),
+        }
+    }
+}

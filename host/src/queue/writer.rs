@@ -1,0 +1,392 @@
+//! The one thread that writes. It takes everything that has gathered, puts it
+//! into one transaction, commits, and only then answers: one fsync serves a
+//! batch, and nothing is acknowledged before it is on disk.
+
+use std::mem;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::sqlite::Store;
+use super::{
+    COMMANDS_MAX, Claimed, NewDelivery, NewEvent, QueueError, Resent, Settlement, Waiting,
+};
+use crate::clock::{IdClock, UnixMs};
+use crate::delivery::{Delivery, DeliveryId};
+use crate::event::EventId;
+use crate::lane::Slot;
+
+/// Something to be written.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// A fact: it happened, nobody waits for it, and it must not be lost.
+    Note(Fact),
+    Accept {
+        events: Vec<NewEvent>,
+        reply: Reply<Vec<EventId>>,
+    },
+    Claim {
+        route: Arc<str>,
+        count: usize,
+        now: UnixMs,
+        reply: Reply<Claimed>,
+    },
+    Resend {
+        delivery: DeliveryId,
+        as_new: bool,
+        now: UnixMs,
+        reply: Reply<Resent>,
+    },
+    Prune {
+        before: UnixMs,
+        reply: Reply<usize>,
+    },
+    Waiting {
+        reply: Reply<Vec<Waiting>>,
+    },
+    Flush {
+        reply: Reply<()>,
+    },
+}
+
+/// What became of a delivery in hand.
+#[derive(Debug)]
+pub(super) enum Fact {
+    Settled(Settlement),
+    /// Given back, unattempted.
+    Released(DeliveryId),
+}
+
+type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
+
+/// What a commit made ready to be delivered.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// Leased at birth: to be attempted now.
+    pub(crate) in_hand: Vec<(Delivery, Slot)>,
+    /// Routes for which something due now waits in the store.
+    pub(crate) stored: Vec<Arc<str>>,
+    accepted: Vec<(Reply<Vec<EventId>>, Vec<EventId>)>,
+}
+
+impl Committed {
+    fn is_empty(&self) -> bool {
+        self.in_hand.is_empty() && self.stored.is_empty() && self.accepted.is_empty()
+    }
+
+    /// Tell the senders. Done by the receiver of the handover, whose thread can
+    /// wake their tasks cheaply.
+    pub(crate) fn answer(&mut self) {
+        for (reply, ids) in self.accepted.drain(..) {
+            // A sender that hung up is not told; its event is kept all the same.
+            let _ = reply.send(Ok(ids));
+        }
+    }
+}
+
+/// Takes over what a commit made ready.
+pub(crate) type Handover = Box<dyn FnMut(Committed) + Send>;
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    inbox: Arc<Inbox>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    gathered: Mutex<Gathered>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    commands: Vec<Command>,
+    /// Somebody waits for an answer; facts alone can wait for company.
+    urgent: bool,
+    closed: bool,
+}
+
+/// How long facts wait for an accept to share its commit: a crash within
+/// it costs a repeated attempt, and at 200 events/s it halves the fsyncs.
+const COMPANY_WAIT: Duration = Duration::from_millis(4);
+
+/// How many commands one transaction takes: it bounds how long the first waits
+/// for the last.
+const BATCH_MAX: usize = 1024;
+
+/// Between two tries to write facts to a store that refuses.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+
+impl Writer {
+    pub(super) fn start(
+        store: Store,
+        ids: Arc<IdClock>,
+        handover: Handover,
+    ) -> Result<Self, QueueError> {
+        let inbox = Arc::new(Inbox::default());
+        let mut run = Run { store, ids, handover, inbox: inbox.clone() };
+        let thread = std::thread::Builder::new()
+            .name("queue-writer".into())
+            .spawn(move || run.until_closed())
+            .map_err(|error| QueueError::Broken(error.to_string().into()))?;
+        Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hand over a command that somebody waits for.
+    pub(super) fn push(&self, command: Command) -> Result<(), QueueError> {
+        let mut gathered = self.inbox.gathered.lock();
+        if gathered.commands.len() >= COMMANDS_MAX {
+            return Err(QueueError::Behind);
+        }
+        gathered.commands.push(command);
+        if !mem::replace(&mut gathered.urgent, true) {
+            self.inbox.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Hand over a fact, which can wait a moment for company. Bounded by the
+    /// deliveries in hand, so never refused.
+    pub(super) fn note(&self, fact: Fact) {
+        let mut gathered = self.inbox.gathered.lock();
+        gathered.commands.push(Command::Note(fact));
+        if gathered.commands.len() == 1 {
+            self.inbox.arrived.notify_one();
+        }
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.inbox.gathered.lock().commands.len()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.inbox.gathered.lock().closed = true;
+        self.inbox.arrived.notify_one();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The writer thread's own state.
+struct Run {
+    store: Store,
+    ids: Arc<IdClock>,
+    handover: Handover,
+    inbox: Arc<Inbox>,
+}
+
+impl Run {
+    fn until_closed(&mut self) {
+        while let Some(mut commands) = self.next_batch() {
+            while !commands.is_empty() {
+                let rest = commands.split_off(commands.len().min(BATCH_MAX));
+                self.write(mem::replace(&mut commands, rest));
+            }
+        }
+    }
+
+    /// Wait for commands; facts wait for somebody who waits, but not long. None when
+    /// the queue is closed and everything is written.
+    fn next_batch(&self) -> Option<Vec<Command>> {
+        let mut gathered = self.inbox.gathered.lock();
+        while gathered.commands.is_empty() {
+            if gathered.closed {
+                return None;
+            }
+            self.inbox.arrived.wait(&mut gathered);
+        }
+        if !gathered.urgent && !gathered.closed {
+            self.inbox.arrived.wait_for(&mut gathered, COMPANY_WAIT);
+        }
+        gathered.urgent = false;
+        Some(mem::take(&mut gathered.commands))
+    }
+
+    /// One transaction. Facts come first, so that a claim sees them. When it
+    /// fails, whoever waits is told, and the facts are written again.
+    fn write(&mut self, commands: Vec<Command>) {
+        let mut facts = Vec::new();
+        let mut asks = Vec::new();
+        for command in commands {
+            match command {
+                Command::Note(fact) => facts.push(fact),
+                ask => asks.push(ask),
+            }
+        }
+        let mut asks = asks.into_iter();
+        let mut owed = Owed::default();
+        let result = self.store.transaction(|store| {
+            facts.iter().try_for_each(|fact| store.note(fact))?;
+            asks.try_for_each(|ask| owed.take(store, &self.ids, ask))
+        });
+        match result {
+            Ok(()) => self.hand_over(owed),
+            Err(error) => {
+                tracing::error!(%error, "a transaction failed and was rolled back");
+                owed.refuse(&error);
+                asks.for_each(|ask| ask.refuse(&error));
+                self.write_facts(&facts);
+            }
+        }
+    }
+
+    fn write_facts(&mut self, facts: &[Fact]) {
+        while !facts.is_empty() {
+            let result =
+                self.store.transaction(|store| facts.iter().try_for_each(|fact| store.note(fact)));
+            match result {
+                Ok(()) => return,
+                Err(error) => tracing::error!(%error, "attempts wait for the store to take them"),
+            }
+            if self.inbox.gathered.lock().closed {
+                return;
+            }
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    fn hand_over(&mut self, owed: Owed) {
+        for answer in owed.answers {
+            answer(Ok(()));
+        }
+        let committed =
+            Committed { in_hand: owed.in_hand, stored: owed.stored, accepted: owed.accepted };
+        if !committed.is_empty() {
+            (self.handover)(committed);
+        }
+    }
+}
+
+/// What is owed once the transaction has ended, one way or the other.
+#[derive(Default)]
+struct Owed {
+    in_hand: Vec<(Delivery, Slot)>,
+    stored: Vec<Arc<str>>,
+    accepted: Vec<(Reply<Vec<EventId>>, Vec<EventId>)>,
+    answers: Vec<Answer>,
+}
+
+type Answer = Box<dyn FnOnce(Result<(), &QueueError>)>;
+
+impl Owed {
+    fn take(&mut self, store: &mut Store, ids: &IdClock, ask: Command) -> Result<(), QueueError> {
+        match ask {
+            Command::Note(fact) => store.note(&fact),
+            Command::Accept { events, reply } => {
+                let mut accepted = Vec::with_capacity(events.len());
+                let result = self.accept(store, events, &mut accepted);
+                if let Err(QueueError::KeyReused) = result {
+                    // The sender's mistake: found before anything of it was written.
+                    let _ = reply.send(Err(QueueError::KeyReused));
+                    return Ok(());
+                }
+                self.accepted.push((reply, accepted));
+                result
+            }
+            Command::Claim { route, count, now, reply } => {
+                self.owe(reply, store.claim(&route, count, now))
+            }
+            Command::Resend { delivery, as_new, now, reply } => {
+                let new_event = as_new.then(|| EventId(ids.next(now)));
+                let new_delivery = DeliveryId(ids.next(now));
+                match store.resend(delivery, new_event, new_delivery, now) {
+                    Ok((resent, route)) => {
+                        self.stored.push(route);
+                        self.owe(reply, Ok(resent))
+                    }
+                    Err(QueueError::NotFound) => {
+                        let _ = reply.send(Err(QueueError::NotFound));
+                        Ok(())
+                    }
+                    Err(error) => self.owe(reply, Err(error)),
+                }
+            }
+            Command::Prune { before, reply } => self.owe(reply, store.prune(before)),
+            Command::Waiting { reply } => self.owe(reply, store.waiting()),
+            Command::Flush { reply } => self.owe(reply, Ok(())),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        store: &mut Store,
+        events: Vec<NewEvent>,
+        accepted: &mut Vec<EventId>,
+    ) -> Result<(), QueueError> {
+        for NewEvent { duplicate_key, .. } in &events {
+            store.check_key(duplicate_key.as_ref())?;
+        }
+        for NewEvent { event, duplicate_key, deliveries } in events {
+            if let Some(first) = store.insert_event(&event, duplicate_key.as_ref())? {
+                accepted.push(first);
+                continue;
+            }
+            accepted.push(event.id);
+            for NewDelivery { id, route, endpoint, slot } in deliveries {
+                store.insert_delivery(id, event.id, &route, &endpoint, slot.is_some())?;
+                match slot {
+                    Some(slot) => {
+                        let event = event.clone();
+                        self.in_hand.push((Delivery { id, event, route, attempts: 0 }, slot));
+                    }
+                    None => self.stored.push(route),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answer when the transaction has ended; a failure ends it.
+    fn owe<T: 'static>(
+        &mut self,
+        reply: Reply<T>,
+        result: Result<T, QueueError>,
+    ) -> Result<(), QueueError> {
+        match result {
+            Ok(value) => {
+                self.answers.push(Box::new(move |ended| {
+                    let _ = reply.send(ended.map(|()| value).map_err(Clone::clone));
+                }));
+                Ok(())
+            }
+            Err(error) => {
+                let _ = reply.send(Err(error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Nothing of it happened. The slots in `in_hand` give their room back.
+    fn refuse(self, error: &QueueError) {
+        for (reply, _) in self.accepted {
+            let _ = reply.send(Err(error.clone()));
+        }
+        for answer in self.answers {
+            answer(Err(error));
+        }
+    }
+}
+
+impl Command {
+    fn refuse(self, error: &QueueError) {
+        fn tell<T>(reply: Reply<T>, error: &QueueError) {
+            let _ = reply.send(Err(error.clone()));
+        }
+        match self {
+            Self::Note(_) => {}
+            Self::Accept { reply, .. } => tell(reply, error),
+            Self::Claim { reply, .. } => tell(reply, error),
+            Self::Resend { reply, .. } => tell(reply, error),
+            Self::Prune { reply, .. } => tell(reply, error),
+            Self::Waiting { reply } => tell(reply, error),
+            Self::Flush { reply } => tell(reply, error),
+        }
+    }
+}

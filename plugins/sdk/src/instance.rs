@@ -1,0 +1,111 @@
+//! The one plugin value of a component, and the macro that exports it.
+
+use std::cell::OnceCell;
+
+use crate::{Plugin, Problem};
+
+/// Holds the plugin from `configure` to the end of the instance.
+#[derive(Debug)]
+pub struct Instance<P>(OnceCell<P>);
+
+// SAFETY: a component is single-threaded; the host enters it one call at a time.
+#[expect(unsafe_code, reason = "a static must be Sync, and Wasm guests have one thread")]
+unsafe impl<P> Sync for Instance<P> {}
+
+impl<P> Instance<P> {
+    /// No plugin yet.
+    #[expect(clippy::new_without_default, reason = "const, for a static")]
+    pub const fn new() -> Self {
+        Self(OnceCell::new())
+    }
+
+    /// The plugin. The host configures an instance before it calls a role.
+    pub fn plugin(&self) -> &P {
+        self.0.get().expect("the host calls configure before any role")
+    }
+}
+
+/// Make the plugin from its settings, or say what is wrong with them.
+pub fn configure<P: Plugin>(instance: &Instance<P>, settings: &str) -> Vec<Problem> {
+    let settings = match serde_json::from_str::<P::Settings>(settings) {
+        Ok(settings) => settings,
+        Err(error) => return vec![Problem::at("", error.to_string())],
+    };
+    match P::new(settings) {
+        Ok(plugin) => {
+            // A second configure cannot happen: the host makes an instance for each.
+            let _ = instance.0.set(plugin);
+            Vec::new()
+        }
+        Err(problems) => problems,
+    }
+}
+
+/// Export a type as a component with the roles named:
+/// `export!(Buildr: source, transform, auth);`
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty: $($role:ident),+ $(,)?) => {
+        const _: () = {
+            struct Component;
+
+            static INSTANCE: $crate::Instance<$plugin> = $crate::Instance::new();
+
+            impl $crate::bindings::base::exports::plugpost::plugin::plugin::Guest for Component {
+                fn describe()
+                -> $crate::bindings::base::exports::plugpost::plugin::plugin::Description {
+                    <$plugin as $crate::Plugin>::describe().into_wit()
+                }
+
+                fn configure(settings: String) -> Vec<$crate::Problem> {
+                    $crate::configure::<$plugin>(&INSTANCE, &settings)
+                }
+            }
+
+            $crate::bindings::base::export_base!(Component with_types_in $crate::bindings::base);
+            $($crate::export_role!($plugin, $role);)+
+        };
+    };
+}
+
+/// One role's exports; part of [`export!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_role {
+    ($plugin:ty, source) => {
+        impl $crate::bindings::source::exports::plugpost::plugin::source::Guest for Component {
+            fn receive(request: &$crate::Inbound) -> Result<Vec<$crate::Received>, $crate::Rejection> {
+                let plugin = INSTANCE.plugin();
+                $crate::Source::verify(plugin, request)?;
+                $crate::Source::decode(plugin, request)
+            }
+        }
+        $crate::bindings::source::export_source!(Component with_types_in $crate::bindings::source);
+    };
+    ($plugin:ty, filter) => {
+        impl $crate::bindings::filter::exports::plugpost::plugin::filter::Guest for Component {
+            fn accept(event: &$crate::Event) -> Result<bool, $crate::Failure> {
+                $crate::Filter::accept(INSTANCE.plugin(), event)
+            }
+        }
+        $crate::bindings::filter::export_filter!(Component with_types_in $crate::bindings::filter);
+    };
+    ($plugin:ty, transform) => {
+        impl $crate::bindings::transform::exports::plugpost::plugin::transform::Guest for Component {
+            fn apply(event: &$crate::Event) -> Result<$crate::Message, $crate::Failure> {
+                $crate::Transform::apply(INSTANCE.plugin(), event)
+            }
+        }
+        $crate::bindings::transform::export_transform!(
+            Component with_types_in $crate::bindings::transform
+        );
+    };
+    ($plugin:ty, auth) => {
+        impl $crate::bindings::auth::exports::plugpost::plugin::auth::Guest for Component {
+            fn sign(request: &$crate::Outgoing) -> Result<Vec<$crate::Header>, $crate::Failure> {
+                $crate::Auth::sign(INSTANCE.plugin(), request)
+            }
+        }
+        $crate::bindings::auth::export_auth!(Component with_types_in $crate::bindings::auth);
+    };
+}

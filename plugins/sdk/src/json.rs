@@ -1,0 +1,84 @@
+//! JSON written from pieces that are JSON already, so that nothing is parsed
+//! and written again: digits and key order stay as they came. There is no tree
+//! here; a plugin that needs one takes `serde_json`.
+
+/// A JSON object, built member by member in the order they are to stand.
+#[derive(Debug, Default)]
+pub struct Object(String);
+
+impl Object {
+    /// No members yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A member whose value is this text, quoted and escaped.
+    pub fn text(self, name: &str, value: &str) -> Self {
+        self.json(name, &quoted(value))
+    }
+
+    /// A member whose value is JSON text: what `field` gave, or a number.
+    pub fn json(mut self, name: &str, value: &str) -> Self {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        self.0.push_str(&quoted(name));
+        self.0.push(':');
+        self.0.push_str(value);
+        self
+    }
+
+    /// The object as JSON text.
+    pub fn finish(mut self) -> String {
+        if self.0.is_empty() {
+            self.0.push('{');
+        }
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// Text as a JSON string.
+pub fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("every text is a JSON string, and memory is the only writer")
+}
+
+/// An id as text, whether its JSON text is a string's or a number's: platforms
+/// disagree, some with themselves. `text` and `field` are what the host finds
+/// at the same pointer.
+pub(crate) fn id(text: Option<String>, field: impl FnOnce() -> Option<String>) -> Option<String> {
+    let is_number = |it: &String| it.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    text.or_else(|| field().filter(is_number)).filter(|it| !it.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_stand_in_order_and_digits_stay() {
+        let object = Object::new()
+            .text("z", "1")
+            .json("a", "1.10")
+            .json("n", "1234567890123456789012345678901234567890");
+        assert_eq!(
+            object.finish(),
+            r#"{"z":"1","a":1.10,"n":1234567890123456789012345678901234567890}"#
+        );
+        assert_eq!(Object::new().finish(), "{}");
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        let object = Object::new().text("a\"b", "\\ \n \u{1} Zoë 🍞");
+        assert_eq!(object.finish(), "{\"a\\\"b\":\"\\\\ \\n \\u0001 Zoë 🍞\"}");
+    }
+
+    #[test]
+    fn an_id_is_a_string_or_a_number() {
+        assert_eq!(id(Some("q-1".into()), || None), Some("q-1".into()));
+        assert_eq!(id(None, || Some("2279".into())), Some("2279".into()));
+        for other in ["null", "true", "{}", "[1]"] {
+            assert_eq!(id(None, || Some(other.into())), None, "{other}");
+        }
+        assert_eq!(id(Some(String::new()), || None), None);
+    }
+}
