@@ -130,6 +130,15 @@ impl Queue {
     /// Keep the events and their deliveries, all or none; return when they are
     /// on disk. Each id is the event's own or, for a duplicate, the first one's.
     pub(crate) async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<EventId>, QueueError> {
+        // The mistake that the crash tests must be able to see.
+        #[cfg(feature = "control")]
+        {
+            let ids = events.iter().map(|it| it.event.id).collect();
+            let (reply, _) = oneshot::channel();
+            self.writer.push(writer::Command::Accept { events, reply })?;
+            Ok(ids)
+        }
+        #[cfg(not(feature = "control"))]
         self.ask(|reply| writer::Command::Accept { events, reply }).await
     }
 

@@ -41,7 +41,8 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let running = start(snapshot).await?;
-        tracing::info!(public = %running.public, admin = %running.admin, "listening");
+        let (public, admin) = (running.public, running.admin);
+        super::say(format!("events at http://{public}, questions at http://{admin}"))?;
         asked_to_stop().await?;
         running.stop().await;
         Ok(true)
