@@ -24,7 +24,7 @@ if ! has_target && ! has_debian; then
 fi
 
 if [ $# -eq 0 ]; then
-    for manifest in plugins/*/Cargo.toml; do
+    for manifest in plugins/*/Cargo.toml tests/components/*/Cargo.toml; do
         name=$(basename "$(dirname "$manifest")")
         [ "$name" = sdk ] || set -- "$@" "$name"
     done

@@ -50,6 +50,9 @@ enum Command {
     /// Work on a plugin
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Be the compiler of a running engine
+    #[command(name = crate::plugin::COMPILE_COMMAND, hide = true)]
+    Compile,
 }
 
 /// Run the command line of this process.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Resend(resend) => resend.run(),
         Command::Demo(demo) => demo.run(),
         Command::Plugin(plugin) => plugin.run(),
+        Command::Compile => compile(),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -72,6 +76,10 @@ pub fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+fn compile() -> anyhow::Result<bool> {
+    crate::plugin::compile_child().map(|()| true).map_err(anyhow::Error::msg)
 }
 
 /// Print a line; a reader that has gone away ends the command quietly.

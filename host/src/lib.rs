@@ -49,5 +49,6 @@ mod plugin;
 mod admin;
 mod metrics;
 
+mod allocator;
 mod cases;
 pub mod cli;

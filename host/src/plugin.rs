@@ -1,11 +1,12 @@
 //! Plugins: what the rest of the host may ask of one. The only place that knows
 //! of wasmtime; what it hands out are values and [`Fault`]s.
 //!
-//! [`component`] takes a file in and finds out what it is; [`runtime`] compiles
-//! it and keeps time; [`warm`] keeps instances; [`imports`] is what a guest may
+//! [`component`] takes a file in and finds out what it is; [`compile`] compiles it;
+//! [`runtime`] is the engine and keeps time; [`warm`] keeps instances; [`imports`] is what a guest may
 //! call; [`secrets`] holds keys; this file is one use of a plugin, [`Bound`].
 
 mod bindings;
+mod compile;
 mod component;
 mod imports;
 mod runtime;
@@ -25,6 +26,7 @@ use bindings::plugpost::plugin::types as wit;
 use imports::Input;
 use warm::{Instance, Pool};
 
+pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
 pub(crate) use component::{Component, Role};
 pub(crate) use imports::{EventView, Inbound, OutgoingView};
 pub(crate) use runtime::{Limits, Runtime};

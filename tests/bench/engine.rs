@@ -37,7 +37,8 @@ impl Hub {
             write(&format!("sources/{source}.toml"), "tokens = [\"bench\"]\n".into());
         }
         for (at, port) in ports.iter().enumerate() {
-            for (name, from) in [(format!("one-{at}"), format!("s{at}")), (format!("all-{at}"), "all".into())]
+            for (name, from) in
+                [(format!("one-{at}"), format!("s{at}")), (format!("all-{at}"), "all".into())]
             {
                 let route = format!(
                     "from = \"{from}\"\ntypes = [\"store/*\"]\nplatform = \"{PLATFORM}\"\n\

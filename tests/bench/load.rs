@@ -110,7 +110,8 @@ async fn send(shared: Arc<Shared>, at: usize) {
                 next += pause;
             }
             Pace::AsFastAsItGoes => {
-                while shared.under_way() >= shared.window && !shared.stopped.load(Ordering::Relaxed) {
+                while shared.under_way() >= shared.window && !shared.stopped.load(Ordering::Relaxed)
+                {
                     sleep(Duration::from_millis(1)).await;
                 }
             }

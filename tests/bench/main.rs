@@ -75,9 +75,8 @@ fn main() {
     if arguments.first().is_some_and(|it| it == "relay") {
         return relay::run(&arguments[1..]);
     }
-    let number = |name: &str, default| {
-        env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
-    };
+    let number =
+        |name: &str, default| env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default);
     let seconds = Duration::from_secs(number("BENCH_SECONDS", 8));
     let only = env::var("BENCH_ONLY").unwrap_or_default();
     let with_relay = number("BENCH_RELAY", 1) == 1;

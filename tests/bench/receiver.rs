@@ -29,7 +29,8 @@ impl Receiver {
         let listeners: Vec<StdListener> = (0..endpoints)
             .map(|_| StdListener::bind("127.0.0.1:0").expect("a free port"))
             .collect();
-        let ports = listeners.iter().filter_map(|it| it.local_addr().ok()).map(|it| it.port()).collect();
+        let ports =
+            listeners.iter().filter_map(|it| it.local_addr().ok()).map(|it| it.port()).collect();
         let shared = Arc::new(Shared::default());
         let handle = shared.clone();
         thread::spawn(move || {
@@ -64,7 +65,8 @@ impl Receiver {
 
     /// Half and 99 % of the deliveries arrived within this.
     pub(crate) fn latencies(&self) -> (Duration, Duration) {
-        let mut all = std::mem::take(&mut *self.shared.latencies_us.lock().expect("no panic holds it"));
+        let mut all =
+            std::mem::take(&mut *self.shared.latencies_us.lock().expect("no panic holds it"));
         all.sort_unstable();
         let at = |share: f64| {
             let index = ((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1));
@@ -116,9 +118,11 @@ fn sent_us(body: &[u8]) -> Option<u64> {
     let key = TIME_KEY.as_bytes();
     let at = body.windows(key.len()).position(|it| it == key)? + key.len();
     let digits = body[at..].iter().take_while(|it| it.is_ascii_digit());
-    Some(digits.fold(0_u64, |number, digit| {
-        number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-    }))
+    Some(
+        digits.fold(0_u64, |number, digit| {
+            number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
+        }),
+    )
 }
 
 pub(crate) fn now_us() -> u64 {

@@ -53,9 +53,8 @@ pub(crate) fn run(ports: &[String]) {
             let (stream, _) = listener.accept().await.expect("a connection");
             let _ = stream.set_nodelay(true);
             let (client, endpoints) = (client.clone(), endpoints.clone());
-            let service = service_fn(move |request| {
-                forward(client.clone(), endpoints.clone(), request)
-            });
+            let service =
+                service_fn(move |request| forward(client.clone(), endpoints.clone(), request));
             tokio::spawn(async move {
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });

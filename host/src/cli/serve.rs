@@ -13,6 +13,7 @@ use tower_service::Service as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin;
+use crate::allocator;
 use crate::client::Client;
 use crate::client::guard::Guard;
 use crate::engine::Engine;
@@ -62,6 +63,8 @@ pub(super) async fn start(snapshot: Snapshot) -> anyhow::Result<Running> {
     let engine = Engine::start(snapshot, &hub.store, client)
         .await
         .with_context(|| format!("cannot open the store {}", hub.store.display()))?;
+
+    allocator::give_back();
 
     let (stop, stopped) = watch::channel(false);
     let addresses = (public.address, admin.address);

@@ -15,6 +15,7 @@ use wit_component::ComponentEncoder;
 
 use super::Unfit;
 use super::bindings::exports::plugpost::plugin as exports;
+use super::compile::CompileError;
 use super::imports::Call;
 use super::runtime::Runtime;
 use super::secrets::Encoding as KeyEncoding;
@@ -93,7 +94,7 @@ pub(crate) enum LoadError {
     )]
     NotAComponent(String),
     #[error("did not compile: {0}")]
-    Compile(String),
+    Compile(CompileError),
     #[error("{0}")]
     Wit(String),
     #[error("does not describe itself: {0}")]
@@ -123,9 +124,8 @@ impl Component {
             Encoding::Component => None,
             Encoding::Module => Some(encode(bytes)?),
         };
-        let compiled = runtime
-            .compile(encoded.as_deref().unwrap_or(bytes))
-            .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let compiled =
+            runtime.compile(encoded.as_deref().unwrap_or(bytes)).map_err(LoadError::Compile)?;
         let compile_time = started.elapsed();
 
         let component_type = compiled.component_type();

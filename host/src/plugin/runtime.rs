@@ -13,6 +13,7 @@ use wasmtime::{
 };
 
 use super::bindings::EveryRole;
+use super::compile::{self, CompileError};
 use super::imports::Call;
 use super::side::Side;
 use super::wasi;
@@ -66,9 +67,9 @@ pub(super) const INLINE_TICKS: u64 = 4;
 
 impl Runtime {
     pub(crate) fn start(limits: Limits) -> wasmtime::Result<Arc<Self>> {
-        let engine = Engine::new(&config(&limits, true))
+        let engine = Engine::new(&config(Some(pool(&limits))))
             // Address space can be short (containers, `ulimit -v`): slower, but it works.
-            .or_else(|_| Engine::new(&config(&limits, false)))?;
+            .or_else(|_| Engine::new(&config(None)))?;
         let mut linker = Linker::new(&engine);
         EveryRole::add_to_linker::<_, HasSelf<_>>(&mut linker, |call| call)?;
         let mut linker_with_wasi = linker.clone();
@@ -84,16 +85,13 @@ impl Runtime {
         }))
     }
 
-    /// Compile a component. In an engine of its own, which goes away with all the
-    /// compiler's memory; the machine code is then loaded into the engine that stays.
-    pub(super) fn compile(&self, component: &[u8]) -> wasmtime::Result<Compiled> {
-        let compiler = Engine::new(&config(&self.limits, false))?;
-        let code = compiler.precompile_component(component)?;
-        // SAFETY: these bytes were made by the line above and nobody else has had them.
+    /// Compile a component, and load the machine code into the engine.
+    pub(super) fn compile(&self, component: &[u8]) -> Result<Compiled, CompileError> {
+        let code = compile::in_a_child(component)?;
+        // SAFETY: these bytes come through a pipe from this same program, and nobody else has had them.
         #[expect(unsafe_code, reason = "deserialising is unsafe for bytes of unknown origin")]
-        unsafe {
-            Compiled::deserialize(&self.engine, &code)
-        }
+        unsafe { Compiled::deserialize(&self.engine, &code) }
+            .map_err(|error| CompileError::Refused(format!("{error:#}")))
     }
 
     pub(super) fn store_limits(&self) -> StoreLimits {
@@ -129,7 +127,8 @@ const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// How many component instances may live at once, warm ones included.
 pub(super) const INSTANCES_MAX: u32 = 512;
 
-fn config(limits: &Limits, pooled: bool) -> Config {
+/// What the compiler and the engine that runs its code must agree on.
+pub(super) fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
     config
         // Guests are called synchronously; support for more makes each call dearer.
@@ -141,26 +140,31 @@ fn config(limits: &Limits, pooled: bool) -> Config {
         // A trap costs a backtrace otherwise, and a hostile guest can trap at will.
         .wasm_backtrace_max_frames(None)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
-    if pooled {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(INSTANCES_MAX)
-            .total_core_instances(INSTANCES_MAX * 4)
-            .total_memories(INSTANCES_MAX)
-            .total_tables(INSTANCES_MAX * 2)
-            .max_core_instances_per_component(CORE_INSTANCES_MAX)
-            .max_memories_per_component(2)
-            .max_tables_per_component(8)
-            .max_tables_per_module(4)
-            .max_memory_size(limits.memory_bytes)
-            .table_elements(TABLE_ELEMENTS_MAX)
-            // Small guests are reset by writing zeros, not by asking the kernel.
-            .linear_memory_keep_resident(256 << 10)
-            .table_keep_resident(16 << 10)
-            // On 48, a page that was swapped out can leak into the next instance.
-            .pagemap_scan(Enabled::No);
+    if let Some(pool) = pool {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
+}
+
+/// Room for instances, reserved once: making one is then a matter of microseconds.
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(INSTANCES_MAX)
+        .total_core_instances(INSTANCES_MAX * 4)
+        .total_memories(INSTANCES_MAX)
+        .total_tables(INSTANCES_MAX * 2)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
+        .max_memories_per_component(2)
+        .max_tables_per_component(8)
+        .max_tables_per_module(4)
+        .max_memory_size(limits.memory_bytes)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        // Small guests are reset by writing zeros, not by asking the kernel.
+        .linear_memory_keep_resident(256 << 10)
+        .table_keep_resident(16 << 10)
+        // On 48, a page that was swapped out can leak into the next instance.
+        .pagemap_scan(Enabled::No);
+    pool
 }
 
 /// A thread that advances the engine's epoch while guests run, and sleeps while

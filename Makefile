@@ -1,0 +1,37 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
+# they fetch themselves, and say so. One build profile serves all of it.
+
+.PHONY: help demo test bench check host plugins examples
+
+help: ## Show what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+demo: host examples ## Start the engine on examples/five-platforms, with a sender and a receiver
+	target/release/plugpost demo examples/five-platforms $(DEMO)
+
+test: check host examples ## Run every test
+	cargo build --quiet --locked --release --package verify
+	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
+	cargo test --locked --release --package plugpost
+
+bench: host plugins ## Measure beside a raw hyper relay (BENCH_SECONDS, BENCH_ONLY)
+	cargo bench --quiet --locked --package plugpost --profile release --bench relay
+
+check: ## Formatting
+	cargo fmt --check
+
+host:
+	@echo "building: the host (the first time takes about six minutes on two cores)"
+	cargo build --quiet --locked --release --package plugpost
+
+plugins:
+	@plugins/build.sh
+
+# An example is a complete folder: it has its own copy of the plugins it uses.
+examples: plugins
+	@for folder in examples/*/; do \
+		mkdir -p $$folder/plugins; \
+		for use in $$(sed -n 's/^\(plugin\|platform\) = "\(.*\)"/\2/p' $$folder/sources/*.toml $$folder/routes/*.toml | sort -u); do \
+			cmp -s target/plugins/$$use.wasm $$folder/plugins/$$use.wasm || cp target/plugins/$$use.wasm $$folder/plugins/; \
+		done; \
+	done

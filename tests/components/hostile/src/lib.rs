@@ -1,0 +1,203 @@
+//! Does what no plugin should: which of it, the setting `behaviour` says. Each
+//! exists to show one limit of the host, and none of it harms anybody else.
+
+use std::collections::HashSet;
+use std::hint::black_box;
+
+use plugpost_plugin::secrets::{self, Part};
+use plugpost_plugin::{
+    Auth, Body, Description, Encoding, Event, Failure, Filter, Header, Inbound, Message, Outgoing,
+    Plugin, Problem, Received, Rejection, Source, Transform, export, log,
+};
+use serde::Deserialize;
+
+const SETTINGS_SCHEMA: &str = r#"{
+  "type": "object",
+  "properties": {
+    "behaviour": { "type": "string" },
+    "count": { "type": "integer", "minimum": 0 }
+  },
+  "required": ["behaviour"],
+  "additionalProperties": false
+}"#;
+
+#[derive(Deserialize)]
+struct Hostile {
+    behaviour: String,
+    /// How many, how long or how large.
+    #[serde(default)]
+    count: usize,
+}
+
+impl Plugin for Hostile {
+    type Settings = Self;
+
+    fn describe() -> Description {
+        Description::new(
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            "does what no plugin should",
+        )
+        .settings_schema(SETTINGS_SCHEMA)
+        .optional_secret("key", Encoding::Text, "a key to compute with")
+        .optional_secret("pair", Encoding::StandardWebhooks, "a key pair to sign with")
+    }
+
+    fn new(settings: Self) -> Result<Self, Vec<Problem>> {
+        match settings.behaviour.strip_prefix("configure-") {
+            Some("problems") => {
+                Err((0..settings.count).map(|_| Problem::at("/behaviour", "no")).collect())
+            }
+            Some(behaviour) => {
+                let at_once = Self { behaviour: behaviour.to_owned(), ..settings };
+                let outcome = at_once.anywhere();
+                Err(vec![Problem::at("", format!("came to its end: {outcome:?}"))])
+            }
+            None => Ok(settings),
+        }
+    }
+}
+
+impl Hostile {
+    /// What can be done in every role.
+    fn anywhere(&self) -> Result<(), Failure> {
+        match self.behaviour.as_str() {
+            "spin" => loop {
+                black_box(self.count);
+            },
+            "recurse" => {
+                black_box(deeper(self.count));
+            }
+            "grow" => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(vec![1_u8; 1 << 20]);
+                    black_box(&hoard);
+                }
+            }
+            "trap" => panic!("as it was told"),
+            "log" => (0..self.count).for_each(|_| log(&"flood ".repeat(1000))),
+            "log-empty" => (0..self.count).for_each(|_| log("")),
+            "refuse" => return Err(Failure::reject("refused", "never")),
+            "wait" => return Err(Failure::retry("not-yet", "later")),
+            "long-failure" => {
+                return Err(Failure::reject(&"c".repeat(self.count), "m".repeat(self.count)));
+            }
+            "forged-failure" => {
+                return Err(Failure::reject("a\r\nb\u{1b}[2J", "c\r\nd\u{1b}[2J"));
+            }
+            // One call on the host that makes it work for long.
+            "hmac-of-much" => drop(secrets::hmac("key", "sha256", &self.much())),
+            "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
+            "verify-much" => drop(secrets::verify("pair", "ed25519", &self.much(), &[0; 64])),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn much(&self) -> Vec<Part> {
+        (0..self.count).map(|_| Part::Body).collect()
+    }
+
+    /// Headers that a plugin may not set.
+    fn headers(&self) -> Vec<Header> {
+        let one = |name: &str, value: &str| vec![Header::text(name, value)];
+        match self.behaviour.as_str() {
+            "header-injection" => one("x-note", "a\r\nx-injected: yes"),
+            "header-newline" => one("x-note", "a\nx-injected: yes"),
+            "header-nul" => one("x-note", "a\0b"),
+            "header-name" => one("x-note: a\r\nx-injected", "yes"),
+            "content-length" => one("content-length", "0"),
+            "transfer-encoding" => one("transfer-encoding", "chunked"),
+            "connection" => one("Connection", "close"),
+            "host" => one("Host", "elsewhere.example.com"),
+            "webhook-id" => one("Webhook-Id", "evt_0000000000000"),
+            "unknown-secret" => vec![secrets::header("x-secret", "", "of-another-route")],
+            "many-headers" => {
+                (0..self.count).map(|at| Header::text(&format!("x-{at}"), "1")).collect()
+            }
+            "long-header" => one("x-note", &"a".repeat(self.count)),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Not a loop, whatever the compiler thinks.
+fn deeper(level: usize) -> usize {
+    match black_box(level) {
+        usize::MAX => 0,
+        level => black_box(deeper(level + 1)) + 1,
+    }
+}
+
+impl Source for Hostile {
+    fn decode(&self, request: &Inbound) -> Result<Vec<Received>, Rejection> {
+        let failed = |it: Failure| Rejection { status: 400, message: it.message };
+        self.anywhere().map_err(failed)?;
+        let event = Received::unchanged("order.created");
+        match self.behaviour.as_str() {
+            "calls" => {
+                while black_box(request.field("/never")).is_none() {}
+                Ok(Vec::new())
+            }
+            "accepting-rejection" => Err(Rejection { status: 202, message: "taken".into() }),
+            "odd-rejection" => Err(Rejection { status: 999, message: "a\r\nb: c".into() }),
+            "long-rejection" => Err(Rejection { status: 400, message: "m".repeat(self.count) }),
+            "many-events" => {
+                Ok((0..self.count).map(|_| Received::unchanged("order.created")).collect())
+            }
+            "forged-type" => Ok(vec![Received::unchanged("a\r\nb: c")]),
+            "long-type" => Ok(vec![Received::unchanged("t".repeat(self.count))]),
+            "forged-media-type" => {
+                let attribute =
+                    ("datacontenttype".to_owned(), "text/plain\r\nx-injected: yes".to_owned());
+                Ok(vec![Received { attributes: vec![attribute], ..event }])
+            }
+            "end-of-time" => Ok(vec![Received { time: Some(u64::MAX), ..event }]),
+            _ => Ok(vec![event]),
+        }
+    }
+}
+
+impl Filter for Hostile {
+    fn accept(&self, event: &Event) -> Result<bool, Failure> {
+        self.anywhere()?;
+        if self.behaviour == "calls" {
+            while black_box(event.field("/never")).is_none() {}
+        }
+        Ok(self.behaviour != "decline")
+    }
+}
+
+impl Transform for Hostile {
+    fn apply(&self, event: &Event) -> Result<Message, Failure> {
+        self.anywhere()?;
+        let mut message = Message { headers: self.headers(), ..Message::unchanged() };
+        match self.behaviour.as_str() {
+            "calls" => {
+                let mut seen = HashSet::new();
+                while seen.insert(event.data().len()) || event.field("/never").is_none() {}
+            }
+            "output" => message.body = Body::Bytes(vec![b'x'; self.count]),
+            "method" => message.method = "BREW".into(),
+            "method-injection" => {
+                message.method = "GET /else HTTP/1.1\r\nhost: b\r\n\r\nPOST".into()
+            }
+            "no-method" => message.method = String::new(),
+            _ => {}
+        }
+        Ok(message)
+    }
+}
+
+impl Auth for Hostile {
+    fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
+        self.anywhere()?;
+        if self.behaviour == "calls" {
+            while request.header("x-never").is_none() {}
+        }
+        Ok(self.headers())
+    }
+}
+
+export!(Hostile: source, filter, transform, auth);
