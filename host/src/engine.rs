@@ -2,7 +2,6 @@
 //! what is due to the lanes, the lanes run the pipeline, the pipeline's result
 //! goes back to the queue.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,17 +30,13 @@ const PRUNE_PAUSE: Duration = Duration::from_mins(1);
 
 impl Engine {
     /// Open the store and take up what waits in it.
-    pub(crate) async fn start(
-        snapshot: Snapshot,
-        store: &Path,
-        client: Client,
-    ) -> Result<Arc<Self>, QueueError> {
+    pub(crate) async fn start(snapshot: Snapshot, client: Client) -> Result<Arc<Self>, QueueError> {
         // From the writer's thread into the runtime: one task spreads a commit's
         // deliveries from inside, where waking another task is cheap.
         let (sender, mut commits) = mpsc::unbounded_channel();
         let handover = Box::new(move |committed| drop(sender.send(committed)));
-        let queue = Queue::open(store, handover)?;
-        let retention = snapshot.hub.retention;
+        let hub = snapshot.hub.clone();
+        let queue = Queue::open(&hub.store, hub.store_bytes_max, handover)?;
         let engine = Arc::new_cyclic(|engine| Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
@@ -62,7 +57,7 @@ impl Engine {
         for waiting in engine.queue.waiting().await? {
             engine.lanes.of(&waiting.route).wake_at(waiting.first_due, now);
         }
-        tokio::spawn(prune(Arc::downgrade(&engine), retention));
+        tokio::spawn(prune(Arc::downgrade(&engine), hub.retention));
         Ok(engine)
     }
 

@@ -110,9 +110,13 @@ pub(crate) enum QueueError {
 pub(crate) const COMMANDS_MAX: usize = 65_536;
 
 impl Queue {
-    /// Open or create the store. `handover` gets what each commit made ready.
-    pub(crate) fn open(path: &Path, handover: Handover) -> Result<Self, QueueError> {
-        let store = sqlite::Store::open(path)?;
+    /// Open or create the store. Above `bytes_max` it accepts no more. `handover` gets what each commit made ready.
+    pub(crate) fn open(
+        path: &Path,
+        bytes_max: u64,
+        handover: Handover,
+    ) -> Result<Self, QueueError> {
+        let store = sqlite::Store::open(path, bytes_max)?;
         let ids = Arc::new(IdClock::after(store.last_id()?));
         let reader = log::Log::open(path)?;
         let writer = Arc::new(writer::Writer::start(store, ids.clone(), handover)?);

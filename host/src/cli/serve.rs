@@ -60,7 +60,7 @@ pub(super) async fn start(snapshot: Snapshot) -> anyhow::Result<Running> {
     let public = bind(hub.public).await?;
     let admin = bind(hub.admin).await?;
     let client = Client::new(Guard::allowing(hub.allow_networks.clone()))?;
-    let engine = Engine::start(snapshot, &hub.store, client)
+    let engine = Engine::start(snapshot, client)
         .await
         .with_context(|| format!("cannot open the store {}", hub.store.display()))?;
 

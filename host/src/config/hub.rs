@@ -19,6 +19,8 @@ pub(crate) struct Hub {
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) store: PathBuf,
+    /// Above this size no more is taken in; what is accepted goes on.
+    pub(crate) store_bytes_max: u64,
     /// How long an event is kept after it came in.
     pub(crate) retention: Duration,
     pub(crate) allow_networks: Vec<IpNet>,
@@ -74,6 +76,7 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, problems: &mut Vec<Pr
             public: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             store: folder.join("plugpost.db"),
+            store_bytes_max: 16 << 30,
             retention: Duration::from_hours(30 * 24),
             allow_networks: Vec::new(),
             timeout: Duration::from_secs(15),
@@ -125,6 +128,8 @@ impl Hub {
             _ => Err(format!("`{text}` is not a store such as `sqlite:plugpost.db`")),
         };
         set(&mut self.store, store.value.parsed("url", path));
+        let bytes = store.value.integer("bytes_max", STORE_BYTES_MIN..i64::MAX);
+        set(&mut self.store_bytes_max, bytes.map(|it| it.map(i64::unsigned_abs)));
         set(&mut self.retention, store.value.duration("retention"));
     }
 
@@ -205,6 +210,9 @@ pub(super) fn concurrency(table: &Table<'_, '_>) -> Option<Marked<u32>> {
     let range = 1..CONCURRENCY_MAX + 1;
     table.integer("concurrency", range).map(|it| it.map(|it| u32::try_from(it).unwrap_or(1)))
 }
+
+/// The tables alone, empty, take a tenth of it.
+const STORE_BYTES_MIN: i64 = 1 << 20;
 
 /// More attempts at once than one endpoint can want.
 const CONCURRENCY_MAX: i64 = 1024;

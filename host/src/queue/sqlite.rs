@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 
 use super::writer::Fact;
-use super::{Claimed, DuplicateKey, QueueError, Resent, Settlement, Waiting};
+use super::{Claimed, DuplicateKey, NewEvent, QueueError, Resent, Settlement, Waiting};
 use crate::clock::UnixMs;
 use crate::delivery::{Delivery, DeliveryId, Next, Status};
 use crate::event::{Event, EventId};
@@ -30,12 +30,14 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 pub(super) struct Store {
     connection: Connection,
     labels: Labels,
+    /// Above it nothing more is accepted; settling goes on.
+    pages_max: i64,
     /// Held, not read: another process must not open the file.
     _lock: File,
 }
 
 impl Store {
-    pub(super) fn open(path: &Path) -> Result<Self, QueueError> {
+    pub(super) fn open(path: &Path, bytes_max: u64) -> Result<Self, QueueError> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(broken("this SQLite is older than 3.51.3 and can corrupt a database"));
         }
@@ -50,7 +52,9 @@ impl Store {
         migrate(&mut connection)?;
         connection.execute("UPDATE deliveries SET leased = 0 WHERE leased = 1", [])?;
         let labels = Labels::load(&connection)?;
-        Ok(Self { connection, labels, _lock: lock })
+        let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages_max = signed(bytes_max / unsigned(page_bytes));
+        Ok(Self { connection, labels, pages_max, _lock: lock })
     }
 
     /// The newest id of any kind; 0 in an empty store.
@@ -80,14 +84,27 @@ impl Store {
         result
     }
 
-    /// Refuse a key that came with another body before.
-    pub(super) fn check_key(&mut self, key: Option<&DuplicateKey>) -> Result<(), QueueError> {
-        let Some(DuplicateKey { key, body: Some(body) }) = key else { return Ok(()) };
-        let sql = "SELECT body IS NOT ?2 FROM seen WHERE key = ?1";
-        let differs = (self.connection.prepare_cached(sql)?)
-            .query_row(params![key, body], |row| row.get(0))
-            .optional()?;
-        if differs == Some(true) { Err(QueueError::KeyReused) } else { Ok(()) }
+    /// Refuse what would grow the store beyond its size, and keys that came with
+    /// another body before. Writes nothing.
+    pub(super) fn check(&mut self, events: &[NewEvent]) -> Result<(), QueueError> {
+        let pages = |sql| {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_row([], |row| row.get::<_, i64>(0))
+        };
+        if pages("PRAGMA page_count")? - pages("PRAGMA freelist_count")? > self.pages_max {
+            return Err(QueueError::Full("store.bytes_max is reached".into()));
+        }
+        for NewEvent { duplicate_key, .. } in events {
+            let Some(DuplicateKey { key, body: Some(body) }) = duplicate_key else { continue };
+            let sql = "SELECT body IS NOT ?2 FROM seen WHERE key = ?1";
+            let differs = (self.connection.prepare_cached(sql)?)
+                .query_row(params![key, body], |row| row.get(0))
+                .optional()?;
+            if differs == Some(true) {
+                return Err(QueueError::KeyReused);
+            }
+        }
+        Ok(())
     }
 
     /// Keep an event. Returns the first event's id when this is a duplicate.

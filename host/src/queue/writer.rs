@@ -280,13 +280,16 @@ impl Owed {
         match ask {
             Command::Note(fact) => store.note(&fact),
             Command::Accept { events, reply } => {
+                // Found before anything of it is written: the others go on.
+                match store.check(&events) {
+                    Err(refusal @ (QueueError::KeyReused | QueueError::Full(_))) => {
+                        let _ = reply.send(Err(refusal));
+                        return Ok(());
+                    }
+                    result => result?,
+                }
                 let mut accepted = Vec::with_capacity(events.len());
                 let result = self.accept(store, events, &mut accepted);
-                if let Err(QueueError::KeyReused) = result {
-                    // The sender's mistake: found before anything of it was written.
-                    let _ = reply.send(Err(QueueError::KeyReused));
-                    return Ok(());
-                }
                 self.accepted.push((reply, accepted));
                 result
             }
@@ -320,9 +323,6 @@ impl Owed {
         events: Vec<NewEvent>,
         accepted: &mut Vec<EventId>,
     ) -> Result<(), QueueError> {
-        for NewEvent { duplicate_key, .. } in &events {
-            store.check_key(duplicate_key.as_ref())?;
-        }
         for NewEvent { event, duplicate_key, deliveries } in events {
             if let Some(first) = store.insert_event(&event, duplicate_key.as_ref())? {
                 accepted.push(first);
