@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{FromRef, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,13 +16,16 @@ use serde_json::{Value, json};
 
 use crate::access;
 use crate::clock::{self, UnixMs};
-use crate::config::{Scope, nearest};
+use crate::config::{Problem, Scope, nearest};
 use crate::delivery::{DeliveryId, Status};
 use crate::engine::Engine;
 use crate::event::EventId;
 use crate::metrics;
+use crate::plugin::Component;
 use crate::problem::HttpProblem;
 use crate::queue::log::DeliveryFilter;
+use crate::reload::{Reloaded, Reloader};
+use crate::route::Route;
 
 /// Rows of one page, unless asked for otherwise, and at most.
 const PAGE_DEFAULT: usize = 50;
@@ -31,13 +34,30 @@ const PAGE_MAX: usize = 500;
 /// The largest body of a request to this API.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
+/// What the handlers work with.
+#[derive(Clone)]
+struct Admin {
+    engine: Arc<Engine>,
+    /// None where the folder is not watched.
+    reloader: Option<Reloader>,
+}
+
+impl FromRef<Admin> for Arc<Engine> {
+    fn from_ref(admin: &Admin) -> Self {
+        admin.engine.clone()
+    }
+}
+
 /// The routes of the admin API.
-pub(crate) fn router(engine: Arc<Engine>) -> Router {
+pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router {
     let protected = Router::new()
         .route("/v1/deliveries", get(deliveries))
         .route("/v1/deliveries/{id}", get(delivery))
         .route("/v1/deliveries/{id}/resend", post(resend))
         .route("/v1/events/{id}", get(event))
+        .route("/v1/plugins", get(plugins))
+        .route("/v1/routes", get(routes))
+        .route("/v1/reload", post(reload))
         .route("/metrics", get(prometheus))
         .layer(middleware::from_fn_with_state(engine.clone(), check_caller));
     Router::new()
@@ -46,7 +66,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .merge(protected)
         .fallback(async || HttpProblem::not_found("there is nothing at this path"))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(engine)
+        .with_state(Admin { engine, reloader })
 }
 
 /// With tokens that may read or operate, one is needed; without, the listener is
@@ -152,6 +172,97 @@ async fn event(
         answer.extend(data);
     }
     Ok(Json(answer))
+}
+
+/// `GET /v1/plugins`: what is loaded, and how the last reload went.
+async fn plugins(State(admin): State<Admin>) -> Json<Value> {
+    let snapshot = admin.engine.snapshot();
+    let plugin = |it: &Arc<Component>| {
+        let roles: Vec<_> = it.roles().iter().map(|it| it.as_str()).collect();
+        json!({
+            "name": it.name(),
+            "version": it.description().version,
+            "summary": it.description().summary,
+            "roles": roles,
+            "sha256": it.sha256(),
+            "size_bytes": it.size_bytes(),
+        })
+    };
+    let last = admin.reloader.and_then(|it| it.last());
+    let last =
+        last.map(|it| json!({ "at": it.at.to_string(), "problems": problems(&it.problems) }));
+    let data: Vec<_> = snapshot.plugins.iter().map(plugin).collect();
+    Json(json!({ "data": data, "snapshot": snapshot.number, "last_reload": last }))
+}
+
+/// `GET /v1/routes`: what is in force.
+async fn routes(State(engine): State<Arc<Engine>>) -> Json<Value> {
+    let snapshot = engine.snapshot();
+    let mut routes: Vec<_> = snapshot.routes.iter().collect();
+    routes.sort_by(|a, b| a.name.cmp(&b.name));
+    let route = |it: &Arc<Route>| {
+        let types: Vec<_> = it.types.iter().map(ToString::to_string).collect();
+        let from =
+            it.from.as_ref().map(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let seconds = |it: &std::time::Duration| it.as_secs_f64();
+        json!({
+            "name": *it.name,
+            "from": from,
+            "types": types,
+            "plugins": it.plugins.split_whitespace().collect::<Vec<_>>(),
+            "endpoint": {
+                "url": *it.endpoint.url,
+                "timeout_s": seconds(&it.endpoint.timeout),
+                "concurrency": it.endpoint.concurrency,
+                "rate_limit": it.endpoint.rate_limit.map(|it| it.to_string()),
+            },
+            "retry": {
+                "schedule_s": it.retry.schedule.iter().map(seconds).collect::<Vec<_>>(),
+                "jitter": it.retry.jitter,
+            },
+        })
+    };
+    let data: Vec<_> = routes.into_iter().map(route).collect();
+    Json(json!({ "data": data, "snapshot": snapshot.number }))
+}
+
+/// `POST /v1/reload`: 200 and what changed, or 422 and every problem.
+async fn reload(State(admin): State<Admin>) -> Result<Response, HttpProblem> {
+    let nothing = || HttpProblem::unavailable("this engine does not watch its folder");
+    let reloaded = match &admin.reloader {
+        Some(reloader) => reloader.reload().await.ok_or_else(nothing)?,
+        None => return Err(nothing()),
+    };
+    let (status, answer) = match reloaded {
+        Reloaded::Published { snapshot, changes } => (
+            StatusCode::OK,
+            json!({
+                "snapshot": snapshot,
+                "added": changes.added,
+                "changed": changes.changed,
+                "removed": changes.removed,
+            }),
+        ),
+        Reloaded::Unchanged { snapshot } => (StatusCode::OK, json!({ "snapshot": snapshot })),
+        Reloaded::Refused(found) => {
+            let detail = "the last good snapshot goes on";
+            let problem = HttpProblem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+            return Ok(problem.with("problems", problems(&found)).into_response());
+        }
+    };
+    Ok((status, Json(answer)).into_response())
+}
+
+fn problems(found: &[Problem]) -> Value {
+    let problem = |it: &Problem| {
+        json!({
+            "file": it.file,
+            "line": it.at.map(|(line, _)| line),
+            "column": it.at.map(|(_, column)| column),
+            "message": it.message,
+        })
+    };
+    found.iter().map(problem).collect()
 }
 
 /// Ready when the store answers.

@@ -10,10 +10,13 @@ mod route;
 mod secret;
 mod source;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
 
 pub(crate) use document::{Marked, Position, nearest};
 pub(crate) use hub::{Hub, Scope, Token};
@@ -55,9 +58,14 @@ pub(crate) struct Folder {
     pub(crate) hub: Hub,
     pub(crate) sources: Vec<SourceFile>,
     pub(crate) routes: Vec<RouteFile>,
-    /// Stem and bytes of each `plugins/*.wasm`.
+    /// Stem, path and bytes of each `plugins/*.wasm`.
     pub(crate) plugins: Vec<(String, PathBuf, Vec<u8>)>,
+    /// A digest of every file that was read, secrets' files too.
+    pub(crate) digests: BTreeMap<PathBuf, Digest>,
 }
+
+/// SHA-256 of a file's content.
+pub(crate) type Digest = [u8; 32];
 
 /// Something wrong in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,9 +99,13 @@ impl Folder {
     /// Read everything. What can be read is returned beside what is wrong.
     pub(crate) fn read(folder: &Path) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
+        let mut texts = Vec::new();
         let hub_file = Path::new("plugpost.toml");
         let hub = match read_text(&folder.join(hub_file)) {
-            Ok(text) => hub::read(hub_file, &text, folder, &mut problems),
+            Ok(text) => {
+                texts.push((hub_file.to_owned(), digest(text.as_bytes())));
+                hub::read(hub_file, &text, folder, &mut problems)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
                 hub::read(hub_file, "", folder, &mut problems)
             }
@@ -105,14 +117,20 @@ impl Folder {
         let mut sources = Vec::new();
         for (name, file) in files(folder, "sources", "toml", &mut problems) {
             match read_text(&folder.join(&file)) {
-                Ok(text) => sources.push(source::read(&name, &file, &text, folder, &mut problems)),
+                Ok(text) => {
+                    sources.push(source::read(&name, &file, &text, folder, &mut problems));
+                    texts.push((file, digest(text.as_bytes())));
+                }
                 Err(error) => problems.push(of_file(&file, &error)),
             }
         }
         let mut routes = Vec::new();
         for (name, file) in files(folder, "routes", "toml", &mut problems) {
             match read_text(&folder.join(&file)) {
-                Ok(text) => routes.push(route::read(&name, &file, &text, folder, &mut problems)),
+                Ok(text) => {
+                    routes.push(route::read(&name, &file, &text, folder, &mut problems));
+                    texts.push((file, digest(text.as_bytes())));
+                }
                 Err(error) => problems.push(of_file(&file, &error)),
             }
         }
@@ -123,7 +141,29 @@ impl Folder {
                 Err(error) => problems.push(of_file(&file, &error)),
             }
         }
-        (Self { hub, sources, routes, plugins }, problems)
+        let digests = BTreeMap::new();
+        let mut folder = Self { hub, sources, routes, plugins, digests };
+        folder.digests = folder.secrets().map(|(file, text)| (file.into(), digest(text))).collect();
+        folder.digests.extend(texts);
+        let plugins = folder.plugins.iter().map(|(_, file, bytes)| (file.clone(), digest(bytes)));
+        folder.digests.extend(plugins);
+        (folder, problems)
+    }
+
+    /// The files that secrets were read from.
+    pub(crate) fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        self.secrets().map(|(file, _)| file)
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        let uses = (self.sources.iter().flat_map(|it| &it.plugin))
+            .chain(self.routes.iter().flat_map(RouteFile::plugin_uses));
+        let versions = uses.flat_map(|it| &it.secrets).flat_map(|(_, versions)| versions);
+        let of_plugins = versions.filter_map(|it| Some((it.file.as_deref()?, it.text.as_bytes())));
+        let of_tokens = self.hub.tokens.iter();
+        let of_tokens =
+            of_tokens.filter_map(|it| Some((it.file.as_deref()?, it.secret.as_bytes())));
+        of_plugins.chain(of_tokens)
     }
 }
 
@@ -182,6 +222,10 @@ fn read_bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("{size} bytes are more than {bytes_max}")));
     }
     fs::read(path)
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
 }
 
 fn of_file(file: &Path, error: &io::Error) -> Problem {

@@ -66,6 +66,16 @@ impl Engine {
         self.snapshot.load_full()
     }
 
+    /// Put a new snapshot in force, whole. Deliveries in hand keep theirs.
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        let before = self.snapshot.swap(Arc::new(snapshot));
+        let now = self.snapshot();
+        for route in now.routes.iter().filter(|it| before.routes.get(&it.name).is_none()) {
+            // It may have been here before, and have left deliveries behind.
+            self.lanes.of(&route.name).stored();
+        }
+    }
+
     /// Stop attempting, wait for what is under way, write what is known.
     pub(crate) async fn stop(&self, patience: Duration) {
         self.lanes.stop(patience).await;

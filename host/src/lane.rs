@@ -190,7 +190,7 @@ impl Lane {
     }
 
     /// Something due now was left in the store.
-    fn stored(self: &Arc<Self>) {
+    pub(crate) fn stored(self: &Arc<Self>) {
         {
             let mut state = self.state.lock();
             state.behind = true;

@@ -15,6 +15,7 @@
 //! - [`ingest`] takes requests in, [`queue`] keeps events and deliveries,
 //!   [`lane`] says how many at once and how fast, [`pipeline`] makes an attempt,
 //!   [`client`] sends it.
+//! - [`reload`] watches the folder and publishes a new snapshot when it is good.
 //! - [`plugin`] runs WebAssembly components. Only it knows of wasmtime.
 //! - [`admin`] shows the log; [`cli`] is what a user types.
 //!
@@ -42,6 +43,7 @@ mod engine;
 mod lane;
 mod pipeline;
 mod queue;
+mod reload;
 
 mod client;
 mod plugin;

@@ -21,6 +21,12 @@ pub(crate) struct Metrics {
     attempts: Family<Attempted, Counter>,
     attempt_seconds: Histogram,
     filtered: Counter,
+    reloads: Family<Reload, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    good: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,6 +60,7 @@ impl Default for Metrics {
             attempts: Family::default(),
             attempt_seconds: Histogram::new(SECONDS),
             filtered: Counter::default(),
+            reloads: Family::default(),
         };
         let mut registry = Registry::with_prefix("plugpost");
         registry.register(
@@ -72,6 +79,11 @@ impl Default for Metrics {
             "Deliveries that a filter declined",
             metrics.filtered.clone(),
         );
+        registry.register(
+            "reloads",
+            "Reloads of the folder, good or refused",
+            metrics.reloads.clone(),
+        );
         Self { registry, ..metrics }
     }
 }
@@ -85,6 +97,10 @@ impl Metrics {
         let label = Attempted { outcome: OutcomeLabel(outcome.as_str()) };
         self.attempts.get_or_create(&label).inc();
         self.attempt_seconds.observe(duration.as_secs_f64());
+    }
+
+    pub(crate) fn reloaded(&self, good: bool) {
+        self.reloads.get_or_create(&Reload { good }).inc();
     }
 
     pub(crate) fn filtered(&self) {

@@ -30,6 +30,8 @@ pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
 pub(crate) use component::{Component, Role};
 pub(crate) use imports::{EventView, Inbound, OutgoingView};
 pub(crate) use runtime::{Limits, Runtime};
+/// Why the engine for plugins did not start.
+pub(crate) type RuntimeError = wasmtime::Error;
 pub(crate) use secrets::{Encoding, Key, Secrets};
 
 /// One use of a plugin: the component, its settings, and the secrets it is given.

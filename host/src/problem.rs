@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::queue::QueueError;
 
@@ -14,11 +14,13 @@ pub(crate) struct HttpProblem {
     pub(crate) status: StatusCode,
     detail: String,
     retry_after_s: Option<u32>,
+    /// Further members of the answer.
+    more: serde_json::Map<String, Value>,
 }
 
 impl HttpProblem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after_s: None }
+        Self { status, detail: detail.into(), retry_after_s: None, more: Default::default() }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -43,15 +45,20 @@ impl HttpProblem {
         Self { retry_after_s: Some(RETRY_AFTER_S), ..problem }
     }
 
+    /// With a further member.
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.into(), value);
+        self
+    }
+
     pub(crate) fn response(self) -> Response<Full<Bytes>> {
         let title = self.status.canonical_reason().unwrap_or("Error");
-        let body = json!({
-            "type": "about:blank",
-            "title": title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        let mut response = Response::new(Full::from(body.to_string()));
+        let mut body = self.more;
+        body.insert("type".into(), json!("about:blank"));
+        body.insert("title".into(), json!(title));
+        body.insert("status".into(), json!(self.status.as_u16()));
+        body.insert("detail".into(), json!(self.detail));
+        let mut response = Response::new(Full::from(Value::Object(body).to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -5,19 +5,22 @@
 //! read the folder, load every plugin, bind every use of one, and report all that
 //! is wrong at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jsonschema::Validator;
+use parking_lot::Mutex;
 
 use crate::config::{
-    Folder, Hub, Marked, PluginUse, Policy, Position, Problem, RouteFile, Scope, SourceFile,
-    nearest, parse_policy,
+    Digest, Folder, Hub, Marked, PluginUse, Policy, Position, Problem, RouteFile, Scope,
+    SourceFile, nearest, parse_policy,
 };
 use crate::endpoint::Endpoint;
 use crate::event::TypePattern;
-use crate::plugin::{Bound, Component, Key, Limits, Role, Runtime, Secrets, Unfit};
+use crate::plugin::{Bound, Component, Key, Limits, Role, Runtime, RuntimeError, Secrets, Unfit};
 use crate::retry::RetryPolicy;
 use crate::route::{Route, Routes};
 
@@ -42,42 +45,149 @@ pub(crate) struct Source {
     pub(crate) tokens: Option<Vec<Arc<str>>>,
 }
 
-/// Read and check a folder. The problems are all there are.
-pub(crate) fn load(folder: &Path) -> Result<Snapshot, Vec<Problem>> {
-    let (folder, mut problems) = Folder::read(folder);
-    let limits = Limits {
-        deadline: folder.hub.plugin_deadline,
-        memory_bytes: folder.hub.plugin_memory_bytes,
-        output_bytes: Limits::default().output_bytes.max(folder.hub.body_bytes_max * 4),
-        ..Limits::default()
-    };
-    let runtime = match Runtime::start(limits) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let message = format!("cannot start the plugin runtime: {error:#}");
-            problems.push(Problem { file: PathBuf::from("plugpost.toml"), at: None, message });
-            return Err(problems);
-        }
-    };
-    let mut build = Build { plugins: HashMap::new(), problems };
-    build.load_plugins(&runtime, &folder.plugins);
-    let sources = folder.sources.iter().map(|it| build.source(it, &folder.hub)).collect::<Vec<_>>();
-    let routes = folder.routes.iter().map(|it| build.route(it, &folder)).collect::<Vec<_>>();
-    if !build.problems.is_empty() {
-        build.problems.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
-        return Err(build.problems);
-    }
-    let sources = sources.into_iter().flatten().map(|it| (it.name.clone(), it)).collect();
-    let routes = Routes::new(routes.into_iter().flatten());
-    let mut plugins: Vec<_> = build.plugins.into_values().map(|it| it.component).collect();
-    plugins.sort_by(|a, b| a.name().cmp(b.name()));
-    Ok(Snapshot { number: 1, hub: Arc::new(folder.hub), sources, routes, plugins })
+/// Makes the snapshots of one folder, one after the other. Components that did
+/// not change are not compiled again.
+#[derive(Debug)]
+pub(crate) struct Loader {
+    folder: PathBuf,
+    /// Started by the first load; its limits stay until the process ends.
+    runtime: Option<Arc<Runtime>>,
+    plugins: HashMap<(String, Digest), Loaded>,
+    secret_files: Vec<PathBuf>,
+    /// What the last good snapshot was made of.
+    digests: BTreeMap<PathBuf, Digest>,
+    /// The number of the last good snapshot; 0 for none yet.
+    number: u64,
 }
 
-/// A plugin while a snapshot is made.
+/// Which files differ from those of the snapshot before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) added: Vec<PathBuf>,
+    pub(crate) changed: Vec<PathBuf>,
+    pub(crate) removed: Vec<PathBuf>,
+}
+
+/// Read and check a folder, once. The problems are all there are.
+pub(crate) fn load(folder: &Path) -> Result<Snapshot, Vec<Problem>> {
+    Loader::new(folder).load().map(|(snapshot, _)| snapshot)
+}
+
+impl Loader {
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.into(),
+            runtime: None,
+            plugins: HashMap::new(),
+            secret_files: Vec::new(),
+            digests: BTreeMap::new(),
+            number: 0,
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The files that secrets were last read from.
+    pub(crate) fn secret_files(&self) -> &[PathBuf] {
+        &self.secret_files
+    }
+
+    /// Read and check the folder as it is now. The problems are all there are.
+    pub(crate) fn load(&mut self) -> Result<(Snapshot, Changes), Vec<Problem>> {
+        let (folder, mut problems) = Folder::read(&self.folder);
+        self.secret_files = folder.secret_files().map(Path::to_owned).collect();
+        let runtime = match self.runtime(&folder.hub) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let message = format!("cannot start the plugin runtime: {error:#}");
+                problems.push(Problem { file: "plugpost.toml".into(), at: None, message });
+                return Err(problems);
+            }
+        };
+        let mut build = Build { plugins: HashMap::new(), problems };
+        build.load_plugins(&runtime, &folder, &self.plugins);
+        let sources =
+            folder.sources.iter().map(|it| build.source(it, &folder.hub)).collect::<Vec<_>>();
+        let routes = folder.routes.iter().map(|it| build.route(it, &folder)).collect::<Vec<_>>();
+        if !build.problems.is_empty() {
+            build.problems.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
+            return Err(build.problems);
+        }
+        let mut plugins: Vec<_> = build.plugins.values().map(|it| it.component.clone()).collect();
+        plugins.sort_by(|a, b| a.name().cmp(b.name()));
+        self.plugins = build
+            .plugins
+            .into_iter()
+            .map(|(name, it)| ((name.clone(), folder.digests[&plugin_file(&name)]), it))
+            .collect();
+        let changes = Changes::between(&self.digests, &folder.digests);
+        self.digests = folder.digests;
+        if !changes.is_empty() {
+            self.number += 1;
+        }
+        let snapshot = Snapshot {
+            number: self.number,
+            hub: Arc::new(folder.hub),
+            sources: sources.into_iter().flatten().map(|it| (it.name.clone(), it)).collect(),
+            routes: Routes::new(routes.into_iter().flatten()),
+            plugins,
+        };
+        Ok((snapshot, changes))
+    }
+
+    fn runtime(&mut self, hub: &Hub) -> Result<Arc<Runtime>, RuntimeError> {
+        if let Some(runtime) = &self.runtime {
+            return Ok(runtime.clone());
+        }
+        let limits = Limits {
+            deadline: hub.plugin_deadline,
+            memory_bytes: hub.plugin_memory_bytes,
+            output_bytes: Limits::default().output_bytes.max(hub.body_bytes_max * 4),
+            ..Limits::default()
+        };
+        let runtime = Runtime::start(limits)?;
+        self.runtime = Some(runtime.clone());
+        Ok(runtime)
+    }
+}
+
+impl Changes {
+    fn between(before: &BTreeMap<PathBuf, Digest>, now: &BTreeMap<PathBuf, Digest>) -> Self {
+        let missing_in = |a: &BTreeMap<PathBuf, Digest>, b: &BTreeMap<PathBuf, Digest>| {
+            b.keys().filter(|it| !a.contains_key(*it)).cloned().collect()
+        };
+        let differs = |(file, digest): &(&PathBuf, &Digest)| {
+            before.get(*file).is_some_and(|before| before != *digest)
+        };
+        Self {
+            added: missing_in(before, now),
+            changed: now.iter().filter(differs).map(|(file, _)| file.clone()).collect(),
+            removed: missing_in(now, before),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [("+", &self.added), ("~", &self.changed), ("-", &self.removed)];
+        let files = lists.iter().flat_map(|(sign, files)| {
+            files.iter().map(move |file| format!("{sign}{}", file.display()))
+        });
+        f.write_str(&files.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// A plugin, loaded, with what was parsed of its description.
+#[derive(Clone, Debug)]
 struct Loaded {
     component: Arc<Component>,
-    schema: Validator,
+    schema: Arc<Validator>,
     policy: Policy,
 }
 
@@ -87,17 +197,30 @@ struct Build {
 }
 
 impl Build {
-    /// Compile every plugin, as many at once as there are processors.
-    fn load_plugins(&mut self, runtime: &Arc<Runtime>, files: &[(String, PathBuf, Vec<u8>)]) {
+    /// Load every plugin that was not loaded `before`, as many at once as there
+    /// are processors.
+    fn load_plugins(
+        &mut self,
+        runtime: &Arc<Runtime>,
+        folder: &Folder,
+        before: &HashMap<(String, Digest), Loaded>,
+    ) {
+        let mut new = Vec::new();
+        for (name, file, bytes) in &folder.plugins {
+            match before.get(&(name.clone(), folder.digests[file])) {
+                Some(known) => drop(self.plugins.insert(name.clone(), known.clone())),
+                None => new.push((name, file, bytes)),
+            }
+        }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let loaded = parking_lot::Mutex::new(Vec::new());
+        let next = AtomicUsize::new(0);
+        let loaded = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for _ in 0..threads.min(files.len()) {
+            for _ in 0..threads.min(new.len()) {
                 scope.spawn(|| {
-                    loop {
-                        let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        let Some((name, file, bytes)) = files.get(at) else { return };
+                    while let Some((name, file, bytes)) =
+                        new.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
                         let result = load_plugin(runtime, name, bytes);
                         loaded.lock().push((name, file, result));
                     }
@@ -106,9 +229,10 @@ impl Build {
         });
         for (name, file, result) in loaded.into_inner() {
             match result {
-                Ok(it) => drop(self.plugins.insert(name.clone(), it)),
+                Ok(it) => drop(self.plugins.insert((*name).clone(), it)),
                 Err(message) => {
-                    self.problems.push(Problem { file: file.clone(), at: None, message });
+                    let file = (*file).clone();
+                    self.problems.push(Problem { file, at: None, message });
                 }
             }
         }
@@ -323,7 +447,7 @@ fn load_plugin(runtime: &Arc<Runtime>, name: &str, bytes: &[u8]) -> Result<Loade
     let schema = jsonschema::validator_for(&description.settings_schema)
         .map_err(|error| format!("its settings' schema is not JSON Schema: {error}"))?;
     let policy = parse_policy(&description.policy)?;
-    Ok(Loaded { schema, policy, component })
+    Ok(Loaded { schema: Arc::new(schema), policy, component })
 }
 
 /// The keys a use of a plugin is given, decoded as the plugin or the file says.

@@ -60,7 +60,7 @@ impl Demo {
 
         let (receipts, mut arrivals) = mpsc::unbounded_channel();
         let receiver = receiver::start(exchanges.clone(), receipts).await?;
-        let running = serve::start(snapshot).await?;
+        let running = serve::start(snapshot, None).await?;
         let (public, admin) = (running.public, running.admin);
         say(format!(
             "engine    http://{public} takes events in, http://{admin} answers questions"

@@ -18,8 +18,9 @@ use crate::client::Client;
 use crate::client::guard::Guard;
 use crate::engine::Engine;
 use crate::ingest;
+use crate::reload::Reloader;
 use crate::server::Listener;
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::{Loader, Snapshot};
 
 /// An engine with its listeners, until it is stopped.
 pub(super) struct Running {
@@ -32,8 +33,9 @@ pub(super) struct Running {
 
 pub(super) fn run(folder: &Path) -> anyhow::Result<bool> {
     log_to_stderr();
-    let snapshot = match snapshot::load(folder) {
-        Ok(snapshot) => snapshot,
+    let mut loader = Loader::new(folder);
+    let snapshot = match loader.load() {
+        Ok((snapshot, _)) => snapshot,
         Err(problems) => {
             super::check::report(&problems);
             return Ok(false);
@@ -41,7 +43,7 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<bool> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let running = start(snapshot).await?;
+        let running = start(snapshot, Some(loader)).await?;
         let (public, admin) = (running.public, running.admin);
         super::say(format!("events at http://{public}, questions at http://{admin}"))?;
         asked_to_stop().await?;
@@ -50,8 +52,8 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<bool> {
     })
 }
 
-/// Listen for events and for questions.
-pub(super) async fn start(snapshot: Snapshot) -> anyhow::Result<Running> {
+/// Listen for events and for questions; with a loader, for changes too.
+pub(super) async fn start(snapshot: Snapshot, loader: Option<Loader>) -> anyhow::Result<Running> {
     let hub = snapshot.hub.clone();
     // Both addresses before the store: a taken port changes nothing.
     let bind = async |address| {
@@ -72,7 +74,8 @@ pub(super) async fn start(snapshot: Snapshot) -> anyhow::Result<Running> {
         let engine = engine.clone();
         move |request| ingest::answer(engine.clone(), request)
     };
-    let router = admin::router(engine.clone());
+    let reloader = loader.map(|it| Reloader::start(&engine, it)).transpose()?;
+    let router = admin::router(engine.clone(), reloader);
     let questions = move |request: http::Request<hyper::body::Incoming>| {
         let mut router = router.clone();
         async move {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Problem;
 use super::document::{Document, Marked, Table};
-use super::{is_name, secret};
+use super::{SecretFrom, is_name, secret};
 
 /// The engine's own settings.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct Hub {
 pub(crate) struct Token {
     pub(crate) name: Arc<str>,
     pub(crate) secret: Zeroizing<String>,
+    /// Where the secret was read; none for the environment.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) scopes: Vec<Scope>,
 }
 
@@ -192,7 +194,8 @@ impl Hub {
         }
         if let Some(secret) = secret {
             let scopes = scopes.into_iter().map(|it| it.value).collect();
-            self.tokens.push(Token { name: name.value, secret: secret.text, scopes });
+            let SecretFrom { text: secret, file, .. } = secret;
+            self.tokens.push(Token { name: name.value, secret, file, scopes });
         }
     }
 }

@@ -116,6 +116,12 @@ pub(super) fn read(
 const START: Position = Position { line: 1, column: 1 };
 
 impl RouteFile {
+    /// Every use of a plugin, in no order that matters.
+    pub(super) fn plugin_uses(&self) -> impl Iterator<Item = &PluginUse> {
+        let stages = [&self.filters, &self.transforms, &self.auths];
+        self.platform.iter().chain(stages.into_iter().flatten())
+    }
+
     fn take_from(&mut self, root: &Table<'_, '_>) {
         match root.strings("from") {
             Some(sources) if sources.iter().any(|it| it.value == "*") => {}

@@ -14,6 +14,8 @@ pub(crate) struct SecretFrom {
     pub(crate) text: Zeroizing<String>,
     /// Where the file overrides what the plugin says.
     pub(crate) encoding: Option<Encoding>,
+    /// Where it was read; none for the environment.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) at: Position,
 }
 
@@ -48,9 +50,9 @@ pub(super) fn read(secret: &Marked<Table<'_, '_>>, folder: &Path) -> Option<Secr
         Encoding::from_name(text)
             .ok_or_else(|| format!("`{text}` is no encoding: text, base64, hex, standard-webhooks"))
     });
-    let text = match (table.string("env"), table.string("file")) {
+    let read = match (table.string("env"), table.string("file")) {
         (Some(name), None) => match env::var(&name.value) {
-            Ok(text) if !text.is_empty() => Ok(text),
+            Ok(text) if !text.is_empty() => Ok((text, None)),
             Ok(_) => Err((name.at, format!("the environment variable {} is empty", name.value))),
             Err(_) => {
                 let message = format!("the environment variable {} is not set", name.value);
@@ -59,14 +61,18 @@ pub(super) fn read(secret: &Marked<Table<'_, '_>>, folder: &Path) -> Option<Secr
         },
         (None, Some(file)) => {
             let path = folder.join(PathBuf::from(&file.value));
-            read_file(&path).map_err(|message| (file.at, format!("{}: {message}", file.value)))
+            match read_file(&path) {
+                Ok(text) => Ok((text, Some(path))),
+                Err(message) => Err((file.at, format!("{}: {message}", file.value))),
+            }
         }
         _ => Err((*at, "a secret is { env = \"NAME\" } or { file = \"path\" }".into())),
     };
-    match text {
-        Ok(text) => Some(SecretFrom {
+    match read {
+        Ok((text, file)) => Some(SecretFrom {
             text: Zeroizing::new(text),
             encoding: encoding.map(|it| it.value),
+            file,
             at: *at,
         }),
         Err((at, message)) => {

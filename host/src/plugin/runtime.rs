@@ -127,6 +127,12 @@ const TABLE_ELEMENTS_MAX: usize = 20_000;
 /// How many component instances may live at once, warm ones included.
 pub(super) const INSTANCES_MAX: u32 = 512;
 
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
 /// What the compiler and the engine that runs its code must agree on.
 pub(super) fn config(pool: Option<PoolingAllocationConfig>) -> Config {
     let mut config = Config::new();
