@@ -176,7 +176,7 @@ impl<'d, 'a> Table<'d, 'a> {
         Some(texts.into_iter().filter_map(|it| self.parse(it, &parse)).collect())
     }
 
-    pub(super) fn table(&self, key: &str) -> Option<Marked<Table<'d, 'a>>> {
+    pub(super) fn table(&self, key: &str) -> Option<Marked<Self>> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::Table(table) => Some(self.mark(self.below(key, table), value)),
@@ -185,7 +185,7 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     /// A table, or an array of tables.
-    pub(super) fn tables(&self, key: &str) -> Vec<Marked<Table<'d, 'a>>> {
+    pub(super) fn tables(&self, key: &str) -> Vec<Marked<Self>> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let one = |value: &'d Spanned<DeValue<'d>>| match value.get_ref() {
             DeValue::Table(table) => Some(self.mark(self.below(key, table), value)),
@@ -231,8 +231,8 @@ impl<'d, 'a> Table<'d, 'a> {
         self.table.get(key)
     }
 
-    fn below(&self, key: &str, table: &'d DeTable<'d>) -> Table<'d, 'a> {
-        Table { document: self.document, table, path: self.name(key), asked: RefCell::default() }
+    fn below(&self, key: &str, table: &'d DeTable<'d>) -> Self {
+        Self { document: self.document, table, path: self.name(key), asked: RefCell::default() }
     }
 
     fn name(&self, key: &str) -> String {

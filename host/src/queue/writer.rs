@@ -21,6 +21,7 @@ use crate::lane::Slot;
 
 /// Something to be written.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moving 300 bytes is cheaper than allocating them")]
 pub(super) enum Command {
     /// A fact: it happened, nobody waits for it, and it must not be lost.
     Note(Fact),
@@ -54,6 +55,7 @@ pub(super) enum Command {
 
 /// What became of a delivery in hand.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are of the large kind")]
 pub(super) enum Fact {
     Settled(Settlement),
     /// Given back, unattempted.

@@ -1,0 +1,347 @@
+//! Binding: every plugin that a file names is found, its settings held against
+//! its schema and tried on it, its secrets decoded. What is wrong is gathered.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jsonschema::Validator;
+use parking_lot::Mutex;
+
+use super::Source;
+use crate::config::{
+    Digest, Folder, Hub, Marked, PluginUse, Policy, Position, Problem, RouteFile, Scope,
+    SourceFile, nearest, parse_policy,
+};
+use crate::endpoint::Endpoint;
+use crate::event::TypePattern;
+use crate::plugin::{Bound, Component, Key, Role, Runtime, Secrets, Unfit};
+use crate::retry::RetryPolicy;
+use crate::route::Route;
+
+/// A plugin, loaded, with what was parsed of its description.
+#[derive(Clone, Debug)]
+pub(super) struct Loaded {
+    pub(super) component: Arc<Component>,
+    schema: Arc<Validator>,
+    policy: Policy,
+}
+
+pub(super) struct Build {
+    pub(super) plugins: HashMap<String, Loaded>,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Build {
+    /// Load every plugin that was not loaded `before`, as many at once as there
+    /// are processors.
+    pub(super) fn load_plugins(
+        &mut self,
+        runtime: &Arc<Runtime>,
+        folder: &Folder,
+        before: &HashMap<(String, Digest), Loaded>,
+    ) {
+        let mut new = Vec::new();
+        for (name, file, bytes) in &folder.plugins {
+            match before.get(&(name.clone(), folder.digests[file])) {
+                Some(known) => drop(self.plugins.insert(name.clone(), known.clone())),
+                None => new.push((name, file, bytes)),
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicUsize::new(0);
+        let loaded = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(new.len()) {
+                scope.spawn(|| {
+                    while let Some((name, file, bytes)) =
+                        new.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let result = load_plugin(runtime, name, bytes);
+                        loaded.lock().push((name, file, result));
+                    }
+                });
+            }
+        });
+        for (name, file, result) in loaded.into_inner() {
+            match result {
+                Ok(it) => drop(self.plugins.insert((*name).clone(), it)),
+                Err(message) => {
+                    let file = (*file).clone();
+                    self.problems.push(Problem { file, at: None, message });
+                }
+            }
+        }
+    }
+
+    pub(super) fn source(&mut self, from: &SourceFile, hub: &Hub) -> Option<Source> {
+        let plugin = match &from.plugin {
+            Some(plugin) => Some(self.bind(plugin, &from.file, &[Role::Source])?),
+            None => None,
+        };
+        let known: Vec<&str> = hub.tokens.iter().map(|it| &*it.name).collect();
+        for token in from.tokens.iter().flatten() {
+            match hub.tokens.iter().find(|it| *it.name == *token.value) {
+                Some(it) if it.may(Scope::Ingest) => {}
+                Some(_) => {
+                    let message = format!("the token `{}` has no scope `ingest`", token.value);
+                    self.problem(&from.file, token.at, message);
+                }
+                None => {
+                    let message = unknown("token in plugpost.toml", &token.value, &known);
+                    self.problem(&from.file, token.at, message);
+                }
+            }
+        }
+        let names = |tokens: &Vec<Marked<String>>| {
+            tokens.iter().map(|it| it.value.as_str().into()).collect()
+        };
+        Some(Source { name: from.name.clone(), plugin, tokens: from.tokens.as_ref().map(names) })
+    }
+
+    pub(super) fn route(&mut self, from: &RouteFile, folder: &Folder) -> Option<Route> {
+        let file = &from.file;
+        self.check_sources(from, folder);
+        let platform = match &from.platform {
+            Some(plugin) => {
+                let bound = self.bind(plugin, file, &[Role::Transform, Role::Auth]);
+                self.check_types(from, plugin);
+                let found = self.plugins.get(&plugin.plugin.value)?;
+                Some((bound?, found.component.clone(), found.policy.clone()))
+            }
+            None => None,
+        };
+        let mut stage = |uses: &[PluginUse], role| {
+            uses.iter().map(|it| self.bind(it, file, &[role])).collect::<Vec<_>>()
+        };
+        let filters = stage(&from.filters, Role::Filter);
+        let mut transforms = stage(&from.transforms, Role::Transform);
+        let mut auths = stage(&from.auths, Role::Auth);
+        if let Some((bound, component, _)) = &platform {
+            // What the file says replaces what the platform brings.
+            let has = |role| component.roles().contains(&role);
+            if transforms.is_empty() && has(Role::Transform) {
+                transforms.push(Some(bound.clone()));
+            }
+            if auths.is_empty() && has(Role::Auth) {
+                auths.push(Some(bound.clone()));
+            }
+        }
+        let policy = platform.map(|(_, _, policy)| policy).unwrap_or_default();
+        let endpoint = self.endpoint(from, &policy, &folder.hub)?;
+        let all = |stage: Vec<Option<Bound>>| stage.into_iter().collect::<Option<Vec<_>>>();
+        let (filters, transforms, auths) = (all(filters)?, all(transforms)?, all(auths)?);
+        let mut plugins: Vec<String> = Vec::new();
+        for label in filters.iter().chain(&transforms).chain(&auths).map(Bound::label) {
+            if !plugins.contains(&label) {
+                plugins.push(label);
+            }
+        }
+        let default = RetryPolicy::default();
+        Some(Route {
+            name: from.name.clone(),
+            from: (from.from.as_ref())
+                .map(|it| it.iter().map(|it| it.value.as_str().into()).collect()),
+            types: from.types.iter().map(|it| it.value.clone()).collect(),
+            filters,
+            transforms,
+            auths,
+            endpoint,
+            retry: RetryPolicy {
+                schedule: (from.retry.schedule.clone())
+                    .or(policy.retry.schedule)
+                    .unwrap_or(default.schedule),
+                jitter: from.retry.jitter.or(policy.retry.jitter).unwrap_or(default.jitter),
+            },
+            plugins: plugins.join(" ").into(),
+        })
+    }
+
+    fn endpoint(&mut self, from: &RouteFile, policy: &Policy, hub: &Hub) -> Option<Endpoint> {
+        let Marked { value: (url, uri), at } = from.url.as_ref()?;
+        let (said, platform) = (&from.endpoint, &policy.endpoint);
+        if said.https_only.or(platform.https_only) == Some(true)
+            && uri.scheme_str() != Some("https")
+        {
+            let message = format!(
+                "`{url}`: the platform delivers to https:// only; `https_only = false` overrides it"
+            );
+            self.problem(&from.file, *at, message);
+        }
+        let port =
+            uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        if let Some(only) = said.port.or(platform.port).filter(|it| *it != port) {
+            let message = format!(
+                "`{url}`: the platform delivers to port {only} only; `port = {port}` overrides it"
+            );
+            self.problem(&from.file, *at, message);
+        }
+        Some(Endpoint {
+            url: url.as_str().into(),
+            uri: uri.clone(),
+            timeout: said.timeout.or(platform.timeout).unwrap_or(hub.timeout),
+            concurrency: said.concurrency.or(platform.concurrency).unwrap_or(hub.concurrency),
+            rate_limit: said.rate_limit.or(platform.rate_limit),
+        })
+    }
+
+    fn check_sources(&mut self, from: &RouteFile, folder: &Folder) {
+        // An event posted to /events belongs to the source named like its token.
+        let tokens = folder.hub.tokens.iter().filter(|it| it.may(Scope::Ingest));
+        let known: Vec<&str> =
+            folder.sources.iter().map(|it| &*it.name).chain(tokens.map(|it| &*it.name)).collect();
+        for source in from.from.iter().flatten() {
+            if !known.contains(&source.value.as_str()) {
+                let message = unknown("source", &source.value, &known);
+                self.problem(&from.file, source.at, message);
+            }
+        }
+    }
+
+    fn check_types(&mut self, from: &RouteFile, platform: &PluginUse) {
+        let Some(found) = self.plugins.get(&platform.plugin.value) else { return };
+        if !found.policy.refuses_unknown_types {
+            return;
+        }
+        let known = found.component.description().event_types.clone();
+        for pattern in &from.types {
+            let fits = match &pattern.value {
+                TypePattern::Exactly(name) => known.iter().any(|it| **it == **name),
+                TypePattern::StartingWith(start) => known.iter().any(|it| it.starts_with(&**start)),
+            };
+            if !fits {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                let message = unknown(
+                    &format!("event type of {}", platform.plugin.value),
+                    &pattern.value.to_string(),
+                    &known,
+                );
+                self.problem(&from.file, pattern.at, message);
+            }
+        }
+    }
+
+    /// Bind a use of a plugin that has at least one of the roles.
+    fn bind(&mut self, plugin: &PluginUse, file: &Path, roles: &[Role]) -> Option<Bound> {
+        let name = &plugin.plugin.value;
+        let Some(found) = self.plugins.get(name) else {
+            // A plugin that is there and did not load has its own problem.
+            let broken = self.problems.iter().any(|it| it.file == plugin_file(name));
+            if !broken {
+                let known: Vec<&str> = self.plugins.keys().map(String::as_str).collect();
+                let message = unknown("plugin", name, &known);
+                self.problem(file, plugin.plugin.at, message);
+            }
+            return None;
+        };
+        let mut wrong = Vec::new();
+        let component = found.component.clone();
+        if !roles.iter().any(|it| component.roles().contains(it)) {
+            let has: Vec<_> = component.roles().iter().map(|it| it.as_str()).collect();
+            let wanted: Vec<_> = roles.iter().map(|it| it.as_str()).collect();
+            let message =
+                format!("`{name}` is no {}: it is {}", wanted.join(" or "), has.join(", "));
+            wrong.push((plugin.plugin.at, message));
+        }
+        let at = |pointer: &str| plugin.settings.position(pointer).unwrap_or(plugin.plugin.at);
+        for error in found.schema.iter_errors(&plugin.settings.value) {
+            let pointer = error.instance_path().to_string();
+            let message = format!("settings{}: {error}", dotted(&pointer));
+            wrong.push((at(&pointer), message));
+        }
+        let secrets = secrets(plugin, &component, &mut wrong);
+        let mut bound = None;
+        if wrong.is_empty() {
+            match Bound::new(component, &plugin.settings.value.to_string(), secrets) {
+                Ok(it) => bound = Some(it),
+                Err(Unfit::Settings(problems)) => {
+                    wrong.extend(problems.into_iter().map(|it| {
+                        (
+                            at(&it.pointer),
+                            format!("settings{}: {}", dotted(&it.pointer), it.message),
+                        )
+                    }));
+                }
+                Err(Unfit::Fault(fault)) => wrong.push((plugin.plugin.at, fault.to_string())),
+            }
+        }
+        for (at, message) in wrong {
+            self.problem(file, at, message);
+        }
+        bound
+    }
+
+    fn problem(&mut self, file: &Path, at: Position, message: String) {
+        let at = Some((at.line, at.column));
+        self.problems.push(Problem { file: file.into(), at, message });
+    }
+}
+
+fn load_plugin(runtime: &Arc<Runtime>, name: &str, bytes: &[u8]) -> Result<Loaded, String> {
+    let component = Component::load(runtime, name, bytes).map_err(|error| error.to_string())?;
+    let description = component.description();
+    let schema = jsonschema::validator_for(&description.settings_schema)
+        .map_err(|error| format!("its settings' schema is not JSON Schema: {error}"))?;
+    let policy = parse_policy(&description.policy)?;
+    Ok(Loaded { schema: Arc::new(schema), policy, component })
+}
+
+/// The keys a use of a plugin is given, decoded as the plugin or the file says.
+fn secrets(
+    plugin: &PluginUse,
+    component: &Component,
+    wrong: &mut Vec<(Position, String)>,
+) -> Secrets {
+    let needs = &component.description().secrets;
+    let known: Vec<&str> = needs.iter().map(|it| it.name.as_str()).collect();
+    for need in needs.iter().filter(|it| it.required) {
+        if !plugin.secrets.iter().any(|(name, _)| name.value == need.name) {
+            let message = format!(
+                "`{}` needs the secret `{}` ({}): secrets.{} = {{ env = \"NAME\" }}",
+                plugin.plugin.value, need.name, need.summary, need.name
+            );
+            wrong.push((plugin.plugin.at, message));
+        }
+    }
+    let mut keys = Vec::new();
+    for (name, versions) in &plugin.secrets {
+        let Some(need) = needs.iter().find(|it| it.name == name.value) else {
+            let what = format!("secret of {}", plugin.plugin.value);
+            wrong.push((name.at, unknown(&what, &name.value, &known)));
+            continue;
+        };
+        let mut decoded = Vec::new();
+        for version in versions {
+            let encoding = version.encoding.unwrap_or(need.encoding);
+            match Key::decode(version.text.clone(), encoding) {
+                Ok(key) => decoded.push(key),
+                Err(message) => {
+                    wrong.push((version.at, format!("secrets.{}: {message}", name.value)))
+                }
+            }
+        }
+        keys.push((name.value.as_str().into(), decoded));
+    }
+    Secrets::new(keys)
+}
+
+pub(super) fn plugin_file(name: &str) -> PathBuf {
+    Path::new("plugins").join(format!("{name}.wasm"))
+}
+
+fn dotted(pointer: &str) -> String {
+    pointer.replace('/', ".")
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(meant) => format!("there is no {what} called `{name}`: did you mean `{meant}`?"),
+        None if known.is_empty() => format!("there is no {what} called `{name}`, nor any other"),
+        None => {
+            let mut known = known.to_vec();
+            known.sort_unstable();
+            format!("there is no {what} called `{name}`; there are {}", known.join(", "))
+        }
+    }
+}
