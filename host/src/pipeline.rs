@@ -31,7 +31,8 @@ pub(crate) struct Outgoing {
     time: UnixMs,
     pub(crate) method: Method,
     url: Arc<str>,
-    pub(crate) headers: HeaderMap,
+    /// Shared with an auth plugin for the time of its call.
+    pub(crate) headers: Arc<HeaderMap>,
     pub(crate) body: Bytes,
 }
 
@@ -176,17 +177,17 @@ pub(crate) fn panicked(delivery: &Delivery) -> Settlement {
 impl Outgoing {
     /// Add headers, each replacing one of the same name.
     fn set_headers(&mut self, headers: Vec<OutHeader>) -> Result<(), Fault> {
+        let all = Arc::make_mut(&mut self.headers);
         for OutHeader { name, value } in headers {
             if name == WEBHOOK_ID && value != *self.event.id.to_string() {
                 let message = "a plugin cannot send another webhook-id than the event's id";
                 return Err(Fault::retry("plugin.header", message));
             }
             let full = |_| Fault::retry("plugin.header", "too many headers");
-            self.headers.try_insert(name, value).map_err(full)?;
+            all.try_insert(name, value).map_err(full)?;
         }
-        let bytes: usize =
-            self.headers.iter().map(|(name, it)| name.as_str().len() + it.len()).sum();
-        if self.headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
+        let bytes: usize = all.iter().map(|(name, it)| name.as_str().len() + it.len()).sum();
+        if all.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
             let message = format!(
                 "more than {HEADERS_MAX} headers, or more than {HEADER_BYTES_MAX} bytes of them"
             );
@@ -199,7 +200,7 @@ impl Outgoing {
     /// not the event's data.
     fn for_the_log(&self) -> SentRequest {
         let mut headers = String::with_capacity(256);
-        for (name, value) in &self.headers {
+        for (name, value) in &*self.headers {
             let shown = if value.is_sensitive() { b"***" } else { value.as_bytes() };
             headers.push_str(name.as_str());
             headers.push_str(": ");

@@ -12,6 +12,7 @@ mod imports;
 mod runtime;
 mod secrets;
 mod side;
+mod text;
 mod warm;
 mod wasi;
 
@@ -89,7 +90,11 @@ impl Bound {
         &self,
         request: Arc<Inbound>,
     ) -> Result<Result<Vec<Received>, Rejection>, Fault> {
-        self.call(Input::Inbound(request), Instance::receive).await
+        let mut received = self.call(Input::Inbound(request), Instance::receive).await?;
+        if let Err(rejection) = &mut received {
+            rejection.message = text::printable(&rejection.message, MESSAGE_BYTES_MAX).into();
+        }
+        Ok(received)
     }
 
     /// Does the filter let the event pass?
@@ -128,8 +133,13 @@ impl Bound {
     }
 
     fn fault(&self, failure: wit::Failure) -> Fault {
-        let code = format!("{}.{}", self.component.name(), failure.code);
-        Fault { code: code.into(), message: failure.message.into(), retry: failure.retry }
+        let code = text::printable(&failure.code, CODE_BYTES_MAX);
+        let message = text::printable(&failure.message, MESSAGE_BYTES_MAX);
+        Fault {
+            code: format!("{}.{code}", self.component.name()).into(),
+            message: message.into(),
+            retry: failure.retry,
+        }
     }
 
     fn method(&self, method: &str) -> Result<http::Method, Fault> {
@@ -179,6 +189,11 @@ impl Bound {
         Ok(OutHeader { name, value })
     }
 }
+
+/// A code is a short name.
+const CODE_BYTES_MAX: usize = 64;
+/// Of what a guest says to a person.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
 
 impl fmt::Debug for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

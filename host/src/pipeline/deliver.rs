@@ -1,5 +1,7 @@
 //! Send what was signed, byte for byte. The only stage that dials out.
 
+use std::sync::Arc;
+
 use http::Request;
 use http_body_util::Full;
 
@@ -16,6 +18,6 @@ pub(super) async fn deliver(
     let mut request = Request::new(Full::new(outgoing.body));
     *request.method_mut() = outgoing.method;
     *request.uri_mut() = route.endpoint.uri.clone();
-    *request.headers_mut() = outgoing.headers;
+    *request.headers_mut() = Arc::unwrap_or_clone(outgoing.headers);
     client.send(request, route.endpoint.timeout).await
 }

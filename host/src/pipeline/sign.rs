@@ -1,7 +1,5 @@
 //! Auth plugins add their headers. They come last: what they see is what is sent.
 
-use std::sync::Arc;
-
 use super::Outgoing;
 use crate::attempt::Fault;
 use crate::plugin::OutgoingView;
@@ -14,7 +12,7 @@ pub(super) async fn sign(route: &Route, outgoing: &mut Outgoing) -> Result<(), F
             time: outgoing.time,
             method: outgoing.method.clone(),
             url: outgoing.url.clone(),
-            headers: Arc::new(outgoing.headers.clone()),
+            headers: outgoing.headers.clone(),
             body: outgoing.body.clone(),
         };
         outgoing.set_headers(auth.sign(view).await?)?;

@@ -22,21 +22,22 @@ pub(super) async fn shape(
     event: &Arc<Event>,
     time: UnixMs,
 ) -> Result<Outgoing, Fault> {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(USER_AGENT, PLUGPOST);
+    if let Some(id) = header_value(&event.id.to_string()) {
+        headers.insert(WEBHOOK_ID, id);
+    }
+    if let Some(media_type) = event.attribute(MEDIA_TYPE).and_then(header_value) {
+        headers.insert(CONTENT_TYPE, media_type);
+    }
     let mut outgoing = Outgoing {
         event: event.clone(),
         time,
         method: Method::POST,
         url: route.endpoint.url.clone(),
-        headers: HeaderMap::with_capacity(8),
+        headers: Arc::new(headers),
         body: event.data.clone(),
     };
-    outgoing.headers.insert(USER_AGENT, PLUGPOST);
-    if let Some(id) = header_value(&event.id.to_string()) {
-        outgoing.headers.insert(WEBHOOK_ID, id);
-    }
-    if let Some(media_type) = event.attribute(MEDIA_TYPE).and_then(header_value) {
-        outgoing.headers.insert(CONTENT_TYPE, media_type);
-    }
     let mut media_type = None;
     for transform in &route.transforms {
         let view = EventView { event: event.clone(), data: outgoing.body.clone(), media_type };

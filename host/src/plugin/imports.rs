@@ -4,8 +4,6 @@
 //! event, an inbound or an outgoing request. They hold nothing themselves, so a
 //! guest cannot keep one, and cannot reach another call's data.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -15,6 +13,7 @@ use wasmtime::component::Resource;
 
 use super::bindings::plugpost::plugin::{events, logging, requests, secrets as wit_secrets, types};
 use super::secrets::Secrets;
+use super::text::printable;
 use super::wasi::Wasi;
 use crate::clock::UnixMs;
 use crate::event::{Event, MEDIA_TYPE};
@@ -129,14 +128,27 @@ impl Call {
         }
     }
 
-    fn parts<'a>(&'a self, parts: &'a [wit_secrets::Part]) -> Vec<&'a [u8]> {
+    /// What is to be signed. A deadline does not reach into a host call, so what
+    /// one call can ask for is bounded: every scheme signs the body once.
+    fn parts<'a>(&'a self, parts: &'a [wit_secrets::Part]) -> Result<Vec<&'a [u8]>, String> {
         let bytes_of = |part: &'a wit_secrets::Part| match part {
             wit_secrets::Part::Bytes(bytes) => bytes.as_slice(),
             wit_secrets::Part::Body => self.input.body(),
         };
-        parts.iter().map(bytes_of).collect()
+        let parts: Vec<_> = parts.iter().map(bytes_of).collect();
+        let bytes_max = 2 * self.input.body().len() + PARTS_BYTES_MAX;
+        match parts.iter().map(|it| it.len()).sum::<usize>() > bytes_max {
+            true => Err(format!("the parts have more than {bytes_max} bytes")),
+            false => Ok(parts),
+        }
     }
 }
+
+/// Ids, timestamps and the like beside the body in what is signed.
+const PARTS_BYTES_MAX: usize = 64 << 10;
+
+/// What a line costs beside its text: an empty one is not free.
+const LOG_LINE_BYTES: usize = 64;
 
 impl types::Host for Call {}
 impl events::Host for Call {}
@@ -285,7 +297,7 @@ impl wit_secrets::Host for Call {
         algorithm: String,
         parts: Vec<wit_secrets::Part>,
     ) -> Result<Vec<Vec<u8>>, String> {
-        self.secrets.hmac(&secret, &algorithm, &self.parts(&parts))
+        self.secrets.hmac(&secret, &algorithm, &self.parts(&parts)?)
     }
 
     fn sign(
@@ -294,7 +306,7 @@ impl wit_secrets::Host for Call {
         algorithm: String,
         parts: Vec<wit_secrets::Part>,
     ) -> Result<Vec<Vec<u8>>, String> {
-        self.secrets.sign(&secret, &algorithm, &self.parts(&parts))
+        self.secrets.sign(&secret, &algorithm, &self.parts(&parts)?)
     }
 
     fn verify(
@@ -304,7 +316,7 @@ impl wit_secrets::Host for Call {
         parts: Vec<wit_secrets::Part>,
         signature: Vec<u8>,
     ) -> Result<bool, String> {
-        self.secrets.verify(&secret, &algorithm, &self.parts(&parts), &signature)
+        self.secrets.verify(&secret, &algorithm, &self.parts(&parts)?, &signature)
     }
 
     fn matches(&mut self, secret: String, text: String) -> Result<bool, String> {
@@ -318,7 +330,7 @@ impl logging::Host for Call {
             return;
         }
         let line = printable(&message, self.log_bytes_left);
-        self.log_bytes_left -= line.len().min(self.log_bytes_left);
+        self.log_bytes_left = self.log_bytes_left.saturating_sub(line.len() + LOG_LINE_BYTES);
         let plugin = &*self.plugin;
         match level.as_str() {
             "error" => tracing::error!(plugin, "{line}"),
@@ -326,38 +338,5 @@ impl logging::Host for Call {
             "debug" => tracing::debug!(plugin, "{line}"),
             _ => tracing::info!(plugin, "{line}"),
         }
-    }
-}
-
-/// The text cut to size, with nothing in it that could move a terminal's cursor
-/// or forge a line.
-fn printable(message: &str, bytes_max: usize) -> Cow<'_, str> {
-    let cut = message.floor_char_boundary(bytes_max);
-    let kept = &message[..cut];
-    if cut == message.len() && !kept.contains(char::is_control) {
-        return Cow::Borrowed(kept);
-    }
-    let mut line = String::with_capacity(kept.len() + 8);
-    for character in kept.chars() {
-        match character.is_control() {
-            true => write!(line, "{}", character.escape_default()).expect("a String takes it"),
-            false => line.push(character),
-        }
-    }
-    if cut < message.len() {
-        line.push_str(" [cut]");
-    }
-    Cow::Owned(line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_cannot_forge_a_log_line() {
-        assert_eq!(printable("plain", 100), "plain");
-        assert_eq!(printable("a\nb\u{1b}[31m", 100), "a\\nb\\u{1b}[31m");
-        assert_eq!(printable("äöü", 3), "ä [cut]");
     }
 }
