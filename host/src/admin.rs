@@ -66,6 +66,7 @@ pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router 
         .merge(protected)
         .fallback(async || HttpProblem::not_found("there is nothing at this path"))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::map_response(as_problem))
         .with_state(Admin { engine, reloader })
 }
 
@@ -80,6 +81,28 @@ async fn check_caller(State(engine): State<Arc<Engine>>, request: Request, next:
         }
     }
     next.run(request).await
+}
+
+/// What the framework refuses by itself, in the form of all other refusals.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+    let is_problem = response.headers().get(header::CONTENT_TYPE) == Some(&PROBLEM);
+    if is_problem || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let allow = response.headers().get(header::ALLOW).cloned();
+    let said = axum::body::to_bytes(response.into_body(), BODY_BYTES_MAX).await;
+    let said = said.ok().and_then(|it| String::from_utf8(it.into()).ok()).unwrap_or_default();
+    let detail = match said.as_str() {
+        "" => status.canonical_reason().unwrap_or_default().to_lowercase(),
+        said => said.to_owned(),
+    };
+    let mut problem = HttpProblem::new(status, detail).into_response();
+    if let Some(allow) = allow {
+        problem.headers_mut().insert(header::ALLOW, allow);
+    }
+    problem
 }
 
 /// `GET /v1/deliveries`: newest first, a page at a time.

@@ -89,9 +89,10 @@ impl IdClock {
     }
 }
 
-/// The smallest id made at or after this moment.
+/// The smallest id made at or after this moment; the largest id there is for one
+/// after the year 2248.
 pub(crate) fn first_id_at(at: UnixMs) -> u64 {
-    at.0 << COUNT_BITS
+    at.0.saturating_mul(1 << COUNT_BITS).min(i64::MAX.cast_unsigned())
 }
 
 /// When an id was made.
@@ -141,6 +142,12 @@ mod tests {
         let second = ids.next(UnixMs(1_000));
         assert!(first >= first_id_at(UnixMs(6_000)));
         assert!(second > first);
+    }
+
+    #[test]
+    fn a_moment_beyond_all_ids_is_after_them() {
+        assert!(first_id_at(LATEST) > first_id_at(UnixMs(1 << 42)));
+        assert_eq!(first_id_at(UnixMs(u64::MAX)), first_id_at(LATEST));
     }
 
     #[test]

@@ -60,12 +60,22 @@ pub(crate) struct Folder {
     pub(crate) routes: Vec<RouteFile>,
     /// Stem, path and bytes of each `plugins/*.wasm`.
     pub(crate) plugins: Vec<(String, PathBuf, Vec<u8>)>,
+    /// Files that secrets are read from, those too that are not there.
+    pub(crate) secret_files: Vec<PathBuf>,
     /// A digest of every file that was read, secrets' files too.
     pub(crate) digests: BTreeMap<PathBuf, Digest>,
 }
 
 /// SHA-256 of a file's content.
 pub(crate) type Digest = [u8; 32];
+
+/// What reading came upon.
+#[derive(Debug, Default)]
+struct Found {
+    problems: Vec<Problem>,
+    /// Files that secrets are read from, those too that are not there.
+    secret_files: Vec<PathBuf>,
+}
 
 /// Something wrong in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,14 +88,14 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
+/// On one line, whatever a library put into its message.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.at {
-            Some((line, column)) => {
-                write!(f, "{}:{line}:{column}: {}", self.file.display(), self.message)
-            }
-            None => write!(f, "{}: {}", self.file.display(), self.message),
+        write!(f, "{}:", self.file.display())?;
+        if let Some((line, column)) = self.at {
+            write!(f, "{line}:{column}:")?;
         }
+        self.message.split_whitespace().try_for_each(|word| write!(f, " {word}"))
     }
 }
 
@@ -98,61 +108,58 @@ const WASM_BYTES_MAX: u64 = 128 << 20;
 impl Folder {
     /// Read everything. What can be read is returned beside what is wrong.
     pub(crate) fn read(folder: &Path) -> (Self, Vec<Problem>) {
-        let mut problems = Vec::new();
+        let mut found = Found::default();
         let mut texts = Vec::new();
         let hub_file = Path::new("plugpost.toml");
         let hub = match read_text(&folder.join(hub_file)) {
             Ok(text) => {
                 texts.push((hub_file.to_owned(), digest(text.as_bytes())));
-                hub::read(hub_file, &text, folder, &mut problems)
+                hub::read(hub_file, &text, folder, &mut found)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && folder.is_dir() => {
-                hub::read(hub_file, "", folder, &mut problems)
+                hub::read(hub_file, "", folder, &mut found)
             }
             Err(error) => {
-                problems.push(of_file(hub_file, &error));
-                hub::read(hub_file, "", folder, &mut problems)
+                found.problems.push(of_file(hub_file, &error));
+                hub::read(hub_file, "", folder, &mut found)
             }
         };
         let mut sources = Vec::new();
-        for (name, file) in files(folder, "sources", "toml", &mut problems) {
+        for (name, file) in files(folder, "sources", "toml", &mut found) {
             match read_text(&folder.join(&file)) {
                 Ok(text) => {
-                    sources.push(source::read(&name, &file, &text, folder, &mut problems));
+                    sources.push(source::read(&name, &file, &text, folder, &mut found));
                     texts.push((file, digest(text.as_bytes())));
                 }
-                Err(error) => problems.push(of_file(&file, &error)),
+                Err(error) => found.problems.push(of_file(&file, &error)),
             }
         }
         let mut routes = Vec::new();
-        for (name, file) in files(folder, "routes", "toml", &mut problems) {
+        for (name, file) in files(folder, "routes", "toml", &mut found) {
             match read_text(&folder.join(&file)) {
                 Ok(text) => {
-                    routes.push(route::read(&name, &file, &text, folder, &mut problems));
+                    routes.push(route::read(&name, &file, &text, folder, &mut found));
                     texts.push((file, digest(text.as_bytes())));
                 }
-                Err(error) => problems.push(of_file(&file, &error)),
+                Err(error) => found.problems.push(of_file(&file, &error)),
             }
         }
         let mut plugins = Vec::new();
-        for (name, file) in files(folder, "plugins", "wasm", &mut problems) {
+        for (name, file) in files(folder, "plugins", "wasm", &mut found) {
             match read_bytes(&folder.join(&file), WASM_BYTES_MAX) {
                 Ok(bytes) => plugins.push((name, file, bytes)),
-                Err(error) => problems.push(of_file(&file, &error)),
+                Err(error) => found.problems.push(of_file(&file, &error)),
             }
         }
         let digests = BTreeMap::new();
-        let mut folder = Self { hub, sources, routes, plugins, digests };
-        folder.digests = folder.secrets().map(|(file, text)| (file.into(), digest(text))).collect();
-        folder.digests.extend(texts);
-        let plugins = folder.plugins.iter().map(|(_, file, bytes)| (file.clone(), digest(bytes)));
-        folder.digests.extend(plugins);
-        (folder, problems)
-    }
-
-    /// The files that secrets were read from.
-    pub(crate) fn secret_files(&self) -> impl Iterator<Item = &Path> {
-        self.secrets().map(|(file, _)| file)
+        let Found { problems, secret_files } = found;
+        let mut read = Self { hub, sources, routes, plugins, secret_files, digests };
+        let inside = |file: &Path| file.strip_prefix(folder).unwrap_or(file).to_owned();
+        read.digests = read.secrets().map(|(file, text)| (inside(file), digest(text))).collect();
+        read.digests.extend(texts);
+        let plugins = read.plugins.iter().map(|(_, file, bytes)| (file.clone(), digest(bytes)));
+        read.digests.extend(plugins);
+        (read, problems)
     }
 
     fn secrets(&self) -> impl Iterator<Item = (&Path, &[u8])> {
@@ -169,17 +176,12 @@ impl Folder {
 
 /// Stem and relative path of each file with that extension, sorted by name. A
 /// folder that is not there has no files.
-fn files(
-    folder: &Path,
-    kind: &str,
-    extension: &str,
-    problems: &mut Vec<Problem>,
-) -> Vec<(String, PathBuf)> {
+fn files(folder: &Path, kind: &str, extension: &str, found: &mut Found) -> Vec<(String, PathBuf)> {
     let entries = match fs::read_dir(folder.join(kind)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
-            problems.push(of_file(Path::new(kind), &error));
+            found.problems.push(of_file(Path::new(kind), &error));
             return Vec::new();
         }
     };
@@ -194,7 +196,7 @@ fn files(
         let file = Path::new(kind).join(name);
         match stem.to_str().filter(|it| is_name(it)) {
             Some(stem) => files.push((stem.to_owned(), file)),
-            None => problems.push(Problem {
+            None => found.problems.push(Problem {
                 file,
                 at: None,
                 message: "a name has letters, digits, `-`, `_` and `.`, at most 64 of them".into(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::clock;
@@ -77,8 +78,8 @@ impl Engine {
     }
 
     /// Stop attempting, wait for what is under way, write what is known.
-    pub(crate) async fn stop(&self, patience: Duration) {
-        self.lanes.stop(patience).await;
+    pub(crate) async fn stop(&self, deadline: Instant) {
+        self.lanes.stop(deadline).await;
         self.queue.close().await;
     }
 }

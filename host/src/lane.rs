@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{self, UnixMs};
 use crate::delivery::{Delivery, Next};
@@ -143,8 +143,8 @@ impl Lanes {
         self.shared.attempts_under_way.load(Ordering::Relaxed)
     }
 
-    /// Begin no more attempts; wait for those under way, but not longer than this.
-    pub(crate) async fn stop(&self, patience: Duration) {
+    /// Begin no more attempts; wait for those under way, but not longer than that.
+    pub(crate) async fn stop(&self, deadline: Instant) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let quiet = async {
             loop {
@@ -155,7 +155,7 @@ impl Lanes {
                 ended.await;
             }
         };
-        if tokio::time::timeout(patience, quiet).await.is_err() {
+        if timeout_at(deadline, quiet).await.is_err() {
             let attempts = self.attempts_under_way();
             tracing::warn!(attempts, "attempts were still under way; they will be made again");
         }

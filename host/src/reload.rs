@@ -32,7 +32,7 @@ pub(crate) struct Reloader {
     last: Arc<Mutex<Option<Last>>>,
 }
 
-/// The last reload that found something new.
+/// The last reload, whatever it found.
 #[derive(Clone, Debug)]
 pub(crate) struct Last {
     pub(crate) at: UnixMs,
@@ -113,7 +113,8 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self) {
-        let mut seen = self.fingerprint();
+        // Empty: what changed while the engine was starting is found as well.
+        let mut seen = Vec::new();
         loop {
             let mut reply = None;
             let mut forced = false;

@@ -90,7 +90,7 @@ impl Loader {
     /// Read and check the folder as it is now. The problems are all there are.
     pub(crate) fn load(&mut self) -> Result<(Snapshot, Changes), Vec<Problem>> {
         let (folder, mut problems) = Folder::read(&self.folder);
-        self.secret_files = folder.secret_files().map(Path::to_owned).collect();
+        self.secret_files = folder.secret_files.clone();
         let runtime = match self.runtime(&folder.hub) {
             Ok(runtime) => runtime,
             Err(error) => {

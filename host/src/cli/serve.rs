@@ -9,6 +9,7 @@ use axum::body::Body;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tower_service::Service as _;
 use tracing_subscriber::EnvFilter;
 
@@ -94,7 +95,7 @@ impl Running {
     /// Take nothing more in, finish what is under way, write what is known. What
     /// does not finish in time is attempted again at the next start.
     pub(super) async fn stop(self) {
-        let patience = self.engine.snapshot().hub.stop_timeout;
+        let deadline = Instant::now() + self.engine.snapshot().hub.stop_timeout;
         tracing::info!("stopping");
         let _ = self.stop.send(true);
         let listeners = self.listeners;
@@ -103,8 +104,8 @@ impl Running {
                 let _ = listener.await;
             }
         };
-        let _ = tokio::time::timeout(patience, quiet).await;
-        self.engine.stop(patience).await;
+        let _ = timeout_at(deadline, quiet).await;
+        self.engine.stop(deadline).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! A TOML file with its positions: every value knows where it stands, every key
 //! that nobody asked for is a problem, and reading goes on after one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Problem, Settings};
+use super::{Found, Problem, Settings};
 
 /// Line and column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,19 +37,22 @@ impl<T> Marked<T> {
 pub(super) struct Document<'a> {
     file: &'a Path,
     text: &'a str,
-    problems: RefCell<&'a mut Vec<Problem>>,
+    found: RefCell<&'a mut Found>,
+    /// A file that is not TOML has that one problem; what is missing from it is none.
+    muted: Cell<bool>,
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn new(file: &'a Path, text: &'a str, problems: &'a mut Vec<Problem>) -> Self {
-        Self { file, text, problems: RefCell::new(problems) }
+    pub(super) fn new(file: &'a Path, text: &'a str, found: &'a mut Found) -> Self {
+        Self { file, text, found: RefCell::new(found), muted: Cell::new(false) }
     }
 
     /// Read the file with `read`; a file that is not TOML is an empty table.
     pub(super) fn read<T>(&self, read: impl FnOnce(Table<'_, 'a>) -> T) -> T {
         let (root, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
-            self.problem(error.span().unwrap_or(0..0), error.message());
+        if let Some(error) = errors.first() {
+            self.problem(error.span().unwrap_or(0..0), format!("not TOML: {}", error.message()));
+            self.muted.set(true);
         }
         read(Table {
             document: self,
@@ -64,11 +67,19 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn problem_at(&self, at: Position, message: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem {
+        if self.muted.get() {
+            return;
+        }
+        self.found.borrow_mut().problems.push(Problem {
             file: self.file.into(),
             at: Some((at.line, at.column)),
             message: message.into(),
         });
+    }
+
+    /// A file that a secret is read from, whether it is there or not.
+    pub(super) fn secret_file(&self, path: &Path) {
+        self.found.borrow_mut().secret_files.push(path.into());
     }
 
     fn position(&self, offset: usize) -> Position {
@@ -91,6 +102,10 @@ pub(super) struct Table<'d, 'a> {
 }
 
 impl<'d, 'a> Table<'d, 'a> {
+    pub(super) fn document(&self) -> &'d Document<'a> {
+        self.document
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
     }
@@ -160,7 +175,16 @@ impl<'d, 'a> Table<'d, 'a> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::Array(items) => {
-                Some(items.iter().filter_map(|it| self.string_of(key, it)).collect())
+                let items = items.iter().filter_map(|it| match it.get_ref() {
+                    DeValue::String(text) => Some(self.mark(text.to_string(), it)),
+                    other => {
+                        let (name, found) = (self.name(key), other.type_str());
+                        let message = format!("`{name}` holds strings; this is {found}");
+                        self.document.problem(it.span(), message);
+                        None
+                    }
+                });
+                Some(items.collect())
             }
             _ => self.string_of(key, value).map(|it| vec![it]),
         }
@@ -265,7 +289,11 @@ impl<'d, 'a> Table<'d, 'a> {
     }
 
     fn expected<T>(&self, key: &str, value: &Spanned<DeValue<'d>>, wanted: &str) -> Option<T> {
-        let found = value.get_ref().type_str();
+        let found = match value.get_ref() {
+            DeValue::Integer(it) => it.as_str(),
+            DeValue::Float(it) => it.as_str(),
+            other => other.type_str(),
+        };
         let message = format!("`{}` is {wanted}, not {found}", self.name(key));
         self.document.problem(value.span(), message);
         None
@@ -358,19 +386,24 @@ pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> O
         .map(|(_, it)| it)
 }
 
-/// Levenshtein's distance, in bytes: the names are ASCII and short.
+/// How many letters are wrong, missing, too many or swapped with their neighbour
+/// (optimal string alignment), in bytes: the names are ASCII and short.
 fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+    let (a, b) = (&a.as_bytes()[..a.len().min(64)], b.as_bytes());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        rows[i][0] = i;
+        for j in 1..=b.len() {
+            let substituted = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = substituted.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = least;
         }
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -392,6 +425,8 @@ mod tests {
         let known = ["timeout", "concurrency", "rate_limit"];
         assert_eq!(nearest("timout", known.into_iter()), Some("timeout"));
         assert_eq!(nearest("rate-limit", known.into_iter()), Some("rate_limit"));
+        assert_eq!(nearest("timeuot", known.into_iter()), Some("timeout"));
+        assert_eq!(nearest("kye", ["key"].into_iter()), Some("key"));
         assert_eq!(nearest("colour", known.into_iter()), None);
     }
 }

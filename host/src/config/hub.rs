@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use super::Problem;
+use super::Found;
 use super::document::{Document, Marked, Table};
 use super::{SecretFrom, is_name, secret};
 
@@ -72,8 +72,8 @@ impl std::fmt::Debug for Token {
     }
 }
 
-pub(super) fn read(file: &Path, text: &str, folder: &Path, problems: &mut Vec<Problem>) -> Hub {
-    Document::new(file, text, problems).read(|root| {
+pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) -> Hub {
+    Document::new(file, text, found).read(|root| {
         let mut hub = Hub {
             public: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
@@ -91,7 +91,7 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, problems: &mut Vec<Pr
             stop_timeout: Duration::from_secs(20),
             tokens: Vec::new(),
         };
-        hub.take_listen(&root);
+        let admin_at = hub.take_listen(&root);
         hub.take_store(&root, folder);
         hub.take_delivery(&root);
         hub.take_limits(&root);
@@ -99,7 +99,7 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, problems: &mut Vec<Pr
             hub.take_token(&token, folder);
         }
         if !hub.admin.ip().is_loopback() && !hub.tokens.iter().any(|it| it.may(Scope::Read)) {
-            let at = root.position_of("listen").unwrap_or(START);
+            let at = admin_at.unwrap_or(START);
             root.problem(
                 at,
                 "listen.admin is not a loopback address, so there must be a [[token]] with the \
@@ -113,14 +113,16 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, problems: &mut Vec<Pr
 const START: super::Position = super::Position { line: 1, column: 1 };
 
 impl Hub {
-    fn take_listen(&mut self, root: &Table<'_, '_>) {
-        let Some(listen) = root.table("listen") else { return };
+    /// Returns where the admin address stands.
+    fn take_listen(&mut self, root: &Table<'_, '_>) -> Option<super::Position> {
+        let listen = root.table("listen")?;
         let address = |text: &str| {
             text.parse::<SocketAddr>()
                 .map_err(|_| format!("`{text}` is not an address such as `127.0.0.1:8080`"))
         };
         set(&mut self.public, listen.value.parsed("public", address));
         set(&mut self.admin, listen.value.parsed("admin", address));
+        listen.value.position_of("admin")
     }
 
     fn take_store(&mut self, root: &Table<'_, '_>, folder: &Path) {

@@ -9,7 +9,7 @@ use http::Uri;
 
 use super::document::{Document, Marked, Position, Table, nearest, parse_duration};
 use super::source::plugin_use;
-use super::{PluginUse, Problem, hub};
+use super::{Found, PluginUse, hub};
 use crate::endpoint::RateLimit;
 use crate::event::TypePattern;
 
@@ -61,9 +61,9 @@ pub(super) fn read(
     file: &Path,
     text: &str,
     folder: &Path,
-    problems: &mut Vec<Problem>,
+    found: &mut Found,
 ) -> RouteFile {
-    Document::new(file, text, problems).read(|root| {
+    Document::new(file, text, found).read(|root| {
         let stage = |key: &str| {
             let uses = root.tables(key).into_iter().filter_map(|it| {
                 let Some(plugin) = it.value.string("plugin") else {
@@ -174,12 +174,15 @@ impl RouteFile {
 const SCHEDULE_STEPS_MAX: usize = 100;
 
 fn parse_url(text: &str) -> Result<Uri, String> {
-    let wrong = |why: String| format!("`{text}` is not a URL to deliver to: {why}");
-    // `url` finds what is wrong in words; hyper needs a `Uri`.
-    let url = url::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
+    // What may hold a password is not repeated.
+    let shown = if text.contains('@') { "this".to_owned() } else { format!("`{text}`") };
+    let wrong = |why: String| format!("{shown} is not a URL to deliver to: {why}");
+    let lower = text.to_ascii_lowercase();
+    if !lower.starts_with("https://") && !lower.starts_with("http://") {
         return Err(wrong("it begins with https:// or http://".into()));
     }
+    // `url` finds what is wrong in words; hyper needs a `Uri`.
+    let url = url::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("credentials belong in an [[auth]]".into()));
     }

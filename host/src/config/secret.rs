@@ -61,6 +61,7 @@ pub(super) fn read(secret: &Marked<Table<'_, '_>>, folder: &Path) -> Option<Secr
         },
         (None, Some(file)) => {
             let path = folder.join(PathBuf::from(&file.value));
+            table.document().secret_file(&path);
             match read_file(&path) {
                 Ok(text) => Ok((text, Some(path))),
                 Err(message) => Err((file.at, format!("{}: {message}", file.value))),

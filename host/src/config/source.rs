@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::{Document, Marked, Table};
-use super::{PluginUse, Problem, secret};
+use super::{Found, PluginUse, secret};
 
 /// A source file, read.
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub(super) fn read(
     file: &Path,
     text: &str,
     folder: &Path,
-    problems: &mut Vec<Problem>,
+    found: &mut Found,
 ) -> SourceFile {
-    Document::new(file, text, problems).read(|root| {
+    Document::new(file, text, found).read(|root| {
         let plugin = root.string("plugin");
         let source = SourceFile {
             name: name.into(),

@@ -211,6 +211,9 @@ impl Component {
 /// Component or core module? Every payload is read, nested ones too: bytes that
 /// are not WebAssembly are found here, with their place.
 fn kind_of(bytes: &[u8]) -> Result<Encoding, LoadError> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err(LoadError::NotWasm("it does not begin with \\0asm".into()));
+    }
     let mut kind = None;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|error| LoadError::NotWasm(error.to_string()))? {

@@ -76,10 +76,7 @@ impl Build {
     }
 
     pub(super) fn source(&mut self, from: &SourceFile, hub: &Hub) -> Option<Source> {
-        let plugin = match &from.plugin {
-            Some(plugin) => Some(self.bind(plugin, &from.file, &[Role::Source])?),
-            None => None,
-        };
+        let plugin = from.plugin.as_ref().map(|it| self.bind(it, &from.file, &[Role::Source]));
         let known: Vec<&str> = hub.tokens.iter().map(|it| &*it.name).collect();
         for token in from.tokens.iter().flatten() {
             match hub.tokens.iter().find(|it| *it.name == *token.value) {
@@ -94,6 +91,11 @@ impl Build {
                 }
             }
         }
+        // All problems of the file are found by now.
+        let plugin = match plugin {
+            Some(bound) => Some(bound?),
+            None => None,
+        };
         let names = |tokens: &Vec<Marked<String>>| {
             tokens.iter().map(|it| it.value.as_str().into()).collect()
         };
@@ -103,22 +105,19 @@ impl Build {
     pub(super) fn route(&mut self, from: &RouteFile, folder: &Folder) -> Option<Route> {
         let file = &from.file;
         self.check_sources(from, folder);
-        let platform = match &from.platform {
-            Some(plugin) => {
-                let bound = self.bind(plugin, file, &[Role::Transform, Role::Auth]);
-                self.check_types(from, plugin);
-                let found = self.plugins.get(&plugin.plugin.value)?;
-                Some((bound?, found.component.clone(), found.policy.clone()))
-            }
-            None => None,
-        };
+        let platform = from.platform.as_ref().map(|plugin| {
+            let bound = self.bind(plugin, file, &[Role::Transform, Role::Auth]);
+            self.check_types(from, plugin);
+            let found = self.plugins.get(&plugin.plugin.value)?;
+            Some((bound?, found.component.clone(), found.policy.clone()))
+        });
         let mut stage = |uses: &[PluginUse], role| {
             uses.iter().map(|it| self.bind(it, file, &[role])).collect::<Vec<_>>()
         };
         let filters = stage(&from.filters, Role::Filter);
         let mut transforms = stage(&from.transforms, Role::Transform);
         let mut auths = stage(&from.auths, Role::Auth);
-        if let Some((bound, component, _)) = &platform {
+        if let Some(Some((bound, component, _))) = &platform {
             // What the file says replaces what the platform brings.
             let has = |role| component.roles().contains(&role);
             if transforms.is_empty() && has(Role::Transform) {
@@ -128,8 +127,15 @@ impl Build {
                 auths.push(Some(bound.clone()));
             }
         }
-        let policy = platform.map(|(_, _, policy)| policy).unwrap_or_default();
-        let endpoint = self.endpoint(from, &policy, &folder.hub)?;
+        let policy = platform.as_ref().map(|it| it.as_ref().map(|(_, _, policy)| policy.clone()));
+        let endpoint =
+            self.endpoint(from, &policy.clone().flatten().unwrap_or_default(), &folder.hub);
+        // All problems of the file are found by now.
+        let policy = match policy {
+            Some(policy) => policy?,
+            None => Policy::default(),
+        };
+        let endpoint = endpoint?;
         let all = |stage: Vec<Option<Bound>>| stage.into_iter().collect::<Option<Vec<_>>>();
         let (filters, transforms, auths) = (all(filters)?, all(transforms)?, all(auths)?);
         let mut plugins: Vec<String> = Vec::new();
@@ -295,7 +301,11 @@ fn secrets(
 ) -> Secrets {
     let needs = &component.description().secrets;
     let known: Vec<&str> = needs.iter().map(|it| it.name.as_str()).collect();
-    for need in needs.iter().filter(|it| it.required) {
+    // A name that is nearly right is one problem, not two.
+    let meant: Vec<_> = (plugin.secrets.iter())
+        .filter_map(|(name, _)| nearest(&name.value, known.iter().copied()))
+        .collect();
+    for need in needs.iter().filter(|it| it.required && !meant.contains(&it.name.as_str())) {
         if !plugin.secrets.iter().any(|(name, _)| name.value == need.name) {
             let message = format!(
                 "`{}` needs the secret `{}` ({}): secrets.{} = {{ env = \"NAME\" }}",
@@ -341,6 +351,7 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
         None => {
             let mut known = known.to_vec();
             known.sort_unstable();
+            known.dedup();
             format!("there is no {what} called `{name}`; there are {}", known.join(", "))
         }
     }

@@ -69,9 +69,10 @@ impl Hostile {
                 black_box(deeper(self.count));
             }
             "grow" => {
+                // Taken and not written to: the limit is met long before the deadline.
                 let mut hoard = Vec::new();
                 loop {
-                    hoard.push(vec![1_u8; 1 << 20]);
+                    hoard.push(Vec::<u8>::with_capacity(1 << 20));
                     black_box(&hoard);
                 }
             }
@@ -178,6 +179,7 @@ impl Transform for Hostile {
                 let mut seen = HashSet::new();
                 while seen.insert(event.data().len()) || event.field("/never").is_none() {}
             }
+            "long-pointer" => drop(event.field(&"/a".repeat(self.count))),
             "output" => message.body = Body::Bytes(vec![b'x'; self.count]),
             "method" => message.method = "BREW".into(),
             "method-injection" => {

@@ -1,0 +1,58 @@
+//! An engine with nothing to do does nothing, and holds little.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::engine::Engine;
+use crate::support::hub::{Hub, to};
+use crate::support::measuring;
+use crate::support::receiver::Receiver;
+
+/// Every plugin that is shipped.
+const PLUGINS: [&str; 7] = [
+    "b2b-ninja",
+    "bigcommerce-b2b",
+    "buildr",
+    "http-auth",
+    "nue",
+    "ordermentum",
+    "standard-webhooks",
+];
+
+#[test]
+fn an_idle_engine_with_every_plugin_takes_no_time_and_little_memory() {
+    let _alone = measuring();
+    let receiver = Receiver::ok();
+    let hub = Hub::new();
+    for name in PLUGINS {
+        hub.plugin(name);
+    }
+    hub.source("nue", "plugin = \"nue\"").source("ninja", "plugin = \"b2b-ninja\"");
+    hub.route("out", to(&receiver.url("/")));
+    let engine = Engine::start(&hub);
+    let resident = engine.resident_bytes();
+    assert!(resident < 60 << 20, "{resident} bytes when it has started");
+    // It has worked, and has connections and warm instances.
+    for _ in 0..20 {
+        engine.send("order.created", "{}");
+    }
+    engine.drained();
+    let resident = engine.resident_bytes();
+    assert!(resident < 60 << 20, "{resident} bytes when it has worked");
+    let Some(before) = cpu_ticks(&engine) else { return };
+    thread::sleep(Duration::from_secs(3));
+    let ticks = cpu_ticks(&engine).expect("as before") - before;
+    // A tick is 10 ms: 2 % of one processor.
+    assert!(ticks <= 6, "{ticks} ticks in 3 s");
+}
+
+/// Time on a processor so far; none elsewhere than on Linux.
+fn cpu_ticks(engine: &Engine) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", engine.pid())).ok()?;
+    // The name in parentheses may hold anything; utime and stime are the 12th and
+    // 13th field after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}

@@ -1,0 +1,31 @@
+//! The tests that run the real binary: real sockets, real files, real plugins,
+//! real kills. In reading order: what a plugin is, how an event comes in, how it
+//! goes out, what happens when things go wrong, and what a person types.
+
+mod support;
+
+mod plugins;
+mod wasi;
+
+mod fidelity;
+mod hostile_http;
+mod ingest;
+
+mod idle;
+mod lanes;
+mod log;
+mod receivers;
+mod reload;
+mod retry;
+mod secrets;
+
+mod crash;
+mod plugin_limits;
+mod shutdown;
+mod store_full;
+
+mod config_check;
+mod demo;
+
+mod readme;
+mod tidy;
