@@ -11,7 +11,7 @@ mod fidelity;
 mod hostile_http;
 mod ingest;
 
-mod idle;
+mod footprint;
 mod lanes;
 mod log;
 mod receivers;
