@@ -21,8 +21,8 @@ check: ## Formatting
 	cargo fmt --check
 
 host:
-	@echo "building: the host (the first time takes about six minutes on two cores)"
-	cargo build --quiet --locked --release --package plugpost
+	@[ -x target/release/plugpost ] || echo "building: the host (about six minutes on two cores, once)"
+	@cargo build --quiet --locked --release --package plugpost
 
 plugins:
 	@plugins/build.sh

@@ -14,7 +14,7 @@ use crate::support::client::{self, Connection};
 use crate::support::engine::Engine;
 use crate::support::hub::{Hub, route};
 use crate::support::receiver::{Received, Receiver};
-use crate::support::{measuring, plugin, plugpost};
+use crate::support::{eventually, measuring, plugin, plugpost};
 
 /// A use of the hostile plugin, as a table of a route or a source has it.
 fn uses(behaviour: &str, count: usize) -> String {
@@ -348,17 +348,21 @@ fn a_plugin_that_spins_delays_neither_other_routes_nor_ingest() {
     let beside = thread::scope(|scope| {
         let engine = &engine;
         for _ in 0..20 {
-            engine.send("spin", "{}");
+            scope.spawn(|| engine.send("spin", "{}"));
             scope.spawn(|| client::ask(engine.public, "POST", "/in/spin", &[], b"{}").problem(503));
         }
-        let beside = pace(engine, &receiver);
-        // It was beside: sixty attempts of 100 ms, four at a time, are not over.
-        assert!(!engine.deliveries("status=pending").is_empty());
-        beside
+        eventually("the first to spin", || {
+            (!engine.deliveries("type=spin&limit=1").is_empty()).then_some(())
+        });
+        pace(engine, &receiver)
     });
-    let bound = |before: Duration| before * 5 + Duration::from_millis(500);
-    assert!(beside.arrival < bound(before.arrival), "{beside:?}, before {before:?}");
-    assert!(beside.answer < bound(before.answer), "{beside:?}, before {before:?}");
+    // Eighty calls of 100 ms, two or four at a time: spinning where requests are taken in
+    // and sent out would hold each of these up for as long.
+    let is_well = |it: &Pace| {
+        it.answers < before.answers * 4 + Duration::from_secs(1)
+            && it.arrival < before.arrival * 5 + Duration::from_millis(500)
+    };
+    assert!(is_well(&beside), "{beside:?}, before {before:?}");
 
     engine.drained();
     let dead = engine.deliveries("type=spin&status=dead&limit=500");
@@ -367,27 +371,23 @@ fn a_plugin_that_spins_delays_neither_other_routes_nor_ingest() {
     let grown = engine.resident_bytes().saturating_sub(resident) >> 20;
     assert!(grown < 32, "{grown} MiB more than before");
     let after = pace(&engine, &receiver);
-    assert!(after.arrival < bound(before.arrival), "{after:?}, before {before:?}");
+    assert!(is_well(&after), "{after:?}, before {before:?}");
 }
 
-/// How long it takes, at worst of a hundred.
+/// How long a hundred events take, one after the other.
 #[derive(Debug)]
 struct Pace {
-    /// From a request to its acknowledgement.
-    answer: Duration,
-    /// From an acknowledgement to the delivery.
+    /// From the first request to the last acknowledgement.
+    answers: Duration,
+    /// From an acknowledgement to the delivery, at worst.
     arrival: Duration,
 }
 
 fn pace(engine: &Engine, receiver: &Receiver) -> Pace {
-    let mut answer = Duration::ZERO;
-    let mut sent: HashMap<String, Instant> = HashMap::new();
-    for _ in 0..100 {
-        let begun = Instant::now();
-        let id = engine.send("good", "{}");
-        answer = answer.max(begun.elapsed());
-        sent.insert(id, Instant::now());
-    }
+    let begun = Instant::now();
+    let sent: HashMap<_, _> =
+        (0..100).map(|_| (engine.send("good", "{}"), Instant::now())).collect();
+    let answers = begun.elapsed();
     let arrival = receiver.until("the good ones", |all| {
         let late = |it: &Arc<Received>| {
             let sent = sent.get(it.webhook_id())?;
@@ -396,7 +396,7 @@ fn pace(engine: &Engine, receiver: &Receiver) -> Pace {
         let late: Vec<_> = all.iter().filter_map(late).collect();
         if late.len() == sent.len() { late.into_iter().max() } else { None }
     });
-    Pace { answer, arrival }
+    Pace { answers, arrival }
 }
 
 #[test]

@@ -241,8 +241,12 @@ impl Lane {
         let room = {
             let mut state = self.state.lock();
             state.configure(route);
-            let room = state.room();
-            if !state.behind || state.claiming || room < state.window() / 2 {
+            // With too many bytes in hand, one delivery at a time still gets on.
+            let room = match self.shared.is_full() {
+                true => usize::from(state.in_hand == 0),
+                false => Some(state.room()).filter(|it| *it >= state.window() / 2).unwrap_or(0),
+            };
+            if !state.behind || state.claiming || room == 0 {
                 return;
             }
             state.claiming = true;

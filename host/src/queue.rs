@@ -152,7 +152,8 @@ impl Queue {
         self.writer.note(writer::Fact::Settled(settlement));
     }
 
-    /// Lease up to `count` due deliveries of a route, oldest due first.
+    /// Lease up to `count` due deliveries of a route, oldest due first; fewer when
+    /// their bodies are large.
     pub(crate) async fn claim(
         &self,
         route: Arc<str>,

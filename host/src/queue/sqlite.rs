@@ -255,14 +255,19 @@ impl Store {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let mut deliveries = Vec::new();
         let mut rows = statement.query(params![label, signed(now.0), count])?;
-        while let Some(row) = rows.next()? {
+        let mut bytes = 0;
+        while bytes < CLAIM_BYTES_MAX
+            && let Some(row) = rows.next()?
+        {
             deliveries.push(Delivery {
                 id: DeliveryId(unsigned(row.get(0)?)),
                 attempts: row.get(1)?,
                 event: Arc::new(event_of(row, 2)?),
                 route: route.clone(),
             });
+            bytes += deliveries.last().map_or(0, |it| it.event.data.len());
         }
+        drop(rows);
         let mut lease =
             self.connection.prepare_cached("UPDATE deliveries SET leased = 1 WHERE id = ?1")?;
         for delivery in &deliveries {
@@ -344,6 +349,9 @@ impl Store {
 
 /// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
 const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
+
+/// Bodies that one claim takes into memory: an eighth of what may be in hand.
+const CLAIM_BYTES_MAX: usize = 8 << 20;
 
 /// Page cache of the writer: the recent leaves of every index fit many times over.
 const CACHE_KIB: i64 = 16 * 1024;
