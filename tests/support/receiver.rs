@@ -20,10 +20,7 @@ pub(crate) struct Receiver {
 /// A request as it arrived.
 #[derive(Debug)]
 pub(crate) struct Received {
-    pub(crate) method: String,
     pub(crate) path: String,
-    /// The request line and the headers, every byte.
-    pub(crate) head: Vec<u8>,
     /// By lower-case name, in the order they came.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
@@ -219,9 +216,7 @@ fn parse(bytes: &[u8]) -> io::Result<Option<(Received, usize)>> {
     };
     let Some(body) = bytes.get(head_length..head_length + length) else { return Ok(None) };
     let request = Received {
-        method: head.method.unwrap_or_default().to_owned(),
         path: head.path.unwrap_or_default().to_owned(),
-        head: bytes[..head_length].to_vec(),
         headers,
         body: body.to_vec(),
         at: Instant::now(),
