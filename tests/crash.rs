@@ -33,7 +33,7 @@ fn fifty_kills_lose_nothing_and_change_nothing() {
     let _measuring = measuring();
     let engine = Path::new(env!("CARGO_BIN_EXE_plugpost"));
     let seen = Seen::of_kills(engine, KILLS);
-    println!("{KILLS} kills: {seen:?}");
+    eprintln!("{KILLS} kills: {seen:?}");
     assert!(seen.acknowledged > 10 * KILLS, "too little load to say anything: {seen:?}");
     assert!(seen.attempted >= seen.acknowledged && seen.arrivals > 2 * seen.acknowledged);
     assert_eq!(seen.integrity, "ok");
@@ -53,7 +53,7 @@ fn the_crash_test_sees_an_acknowledgement_before_the_commit() {
     for kills in 1..=KILLS {
         let seen = Seen::of_kills(&control, 1);
         if seen.lost > 0 {
-            println!("the control lost events at kill {kills}: {seen:?}");
+            eprintln!("the control lost events at kill {kills}: {seen:?}");
             return;
         }
     }

@@ -56,7 +56,7 @@ fn an_endpoint_that_answers_late_delays_no_other_route() {
     let last_fast = fast.first(EVENTS)[EVENTS - 1].at - begun;
     let arrived = slow.first(EVENTS);
     let last_slow = arrived[EVENTS - 1].at - begun;
-    println!("the last of {EVENTS}: {last_fast:?} at the fast one, {last_slow:?} at the slow one");
+    eprintln!("the last of {EVENTS}: {last_fast:?} at the fast one, {last_slow:?} at the slow one");
     assert_eq!(ids(&arrived), events);
     // Two at once: the last two wait for two times two answers.
     assert!(last_slow >= 2 * LATE, "{last_slow:?}");
@@ -78,7 +78,7 @@ fn no_more_attempts_are_under_way_than_an_endpoint_allows() {
     let engine = Engine::start(&hub);
     let events = send(&engine, EVENTS);
     assert_eq!(ids(&receiver.first(EVENTS)), events);
-    println!("{} attempts at once at most", receiver.under_way_most());
+    eprintln!("{} attempts at once at most", receiver.under_way_most());
     assert_eq!(receiver.under_way_most(), 3);
 }
 
@@ -107,7 +107,7 @@ fn no_second_has_more_attempts_than_the_rate_limit() {
         let in_window_from =
             |at: usize| moments[at..].iter().take_while(|it| **it - moments[at] < WINDOW).count();
         let most = (0..EVENTS).map(in_window_from).max().expect("there are some");
-        println!("{EVENTS} events in {all:?}, {most} in {WINDOW:?} at most");
+        eprintln!("{EVENTS} events in {all:?}, {most} in {WINDOW:?} at most");
         most
     };
     let kept = (0..TRIES).any(|_| most_in_a_window() <= LIMIT);
@@ -130,7 +130,7 @@ fn what_a_lane_cannot_hold_waits_in_the_store_and_arrives_once() {
         let sql = "SELECT count(*) FROM deliveries WHERE status = 0 AND leased = 0";
         store.and_then(|it| it.query_row(sql, [], |row| row.get(0))).expect("it can be read")
     };
-    println!("{stored} of {EVENTS} wait in the store");
+    eprintln!("{stored} of {EVENTS} wait in the store");
     assert!(stored as usize >= EVENTS - IN_HAND_MAX, "{stored}");
     gate.open();
     receiver.first(EVENTS);
@@ -166,7 +166,7 @@ fn a_backlog_outlives_the_process() {
     for it in receiver.received().iter().filter(|it| it.at >= up_since) {
         *arrivals.entry(it.webhook_id().to_owned()).or_default() += 1;
     }
-    println!("{} of {EVENTS} arrived after the restart", arrivals.len());
+    eprintln!("{} of {EVENTS} arrived after the restart", arrivals.len());
     let once: HashMap<_, _> = events.into_iter().map(|it| (it, 1)).collect();
     assert_eq!(arrivals, once);
 }

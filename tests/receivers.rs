@@ -95,7 +95,7 @@ fn cases() -> Vec<Case> {
         "tls-garbage",
         "connect.tls",
         Receiver::raw(|stream| {
-            stream.read(&mut [0; 512])?;
+            let _ = stream.read(&mut [0; 512])?;
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         }),
     );
@@ -104,7 +104,7 @@ fn cases() -> Vec<Case> {
         "tls-alert",
         "connect.tls",
         Receiver::raw(|stream| {
-            stream.read(&mut [0; 512])?;
+            let _ = stream.read(&mut [0; 512])?;
             // A fatal alert: handshake failure.
             stream.write_all(&[0x15, 3, 3, 0, 2, 2, 40])?;
             until_closed(stream)

@@ -57,7 +57,7 @@ fn a_stop_under_load_loses_nothing_and_records_what_it_sent() {
     let lost = acknowledged.iter().filter(|it| !arrivals.contains_key(*it)).count();
     let attempts = attempts_by_body(&hub);
     let again = attempts.values().filter(|it| **it > 1).count();
-    println!(
+    eprintln!(
         "{} acknowledged, {lost} lost, {again} attempted again, ended after {:?}",
         acknowledged.len(),
         ended.took
@@ -126,7 +126,7 @@ fn a_stop_waits_its_timeout_once_for_senders_and_receivers_together() {
     // Answered after it: the other was read too.
     engine.send("order.created", "4");
     let ended = engine.stop();
-    println!("{:?} for a timeout of {TIMEOUT:?}", ended.took);
+    eprintln!("{:?} for a timeout of {TIMEOUT:?}", ended.took);
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     assert!(ended.took < TIMEOUT * 9 / 5, "{:?} for a timeout of {TIMEOUT:?}", ended.took);
     gate.open();

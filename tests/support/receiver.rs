@@ -35,8 +35,11 @@ pub(crate) enum Reply {
         body: Vec<u8>,
     },
     /// Whatever this does to the connection, which is closed afterwards.
-    Misbehave(Box<dyn FnOnce(&mut TcpStream) -> io::Result<()> + Send>),
+    Misbehave(Misbehaviour),
 }
+
+/// An end of a conversation that is none.
+pub(crate) type Misbehaviour = Box<dyn FnOnce(&mut TcpStream) -> io::Result<()> + Send>;
 
 #[derive(Debug, Default)]
 struct Shared {
