@@ -148,7 +148,7 @@ fn a_backlog_outlives_the_process() {
     let is_up = Arc::new(AtomicBool::new(false));
     let of_receiver = is_up.clone();
     let receiver = Receiver::start(move |_| {
-        Reply::status(if of_receiver.load(Ordering::SeqCst) { 200 } else { 503 })
+        Reply::status(if of_receiver.load(Ordering::SeqCst) { 200 } else { 500 })
     });
     let hub = Hub::new();
     let schedule = ["\"500ms\""; 100].join(", ");

@@ -12,20 +12,24 @@ mod hostile_http;
 mod ingest;
 
 mod footprint;
+mod health;
 mod lanes;
 mod log;
+mod order;
 mod receivers;
 mod reload;
 mod retry;
 mod secrets;
 
 mod crash;
+mod pins;
 mod plugin_limits;
 mod shutdown;
 mod store_full;
 
 mod config_check;
 mod demo;
+mod plan;
 
 mod readme;
 mod tidy;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::UnixMs;
+use crate::endpoint::Heard;
 
 /// What an attempt means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,15 @@ impl Fault {
     /// A fault that every later attempt would meet.
     pub(crate) fn reject(code: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
         Self { code: code.into(), message: message.into(), retry: false }
+    }
+}
+
+impl Fault {
+    /// A plugin trapped, ran out of its time or memory, or returned what it may not:
+    /// the plugin is at fault, not the event or the endpoint.
+    fn is_broken_plugin(&self) -> bool {
+        // Busy is ours: too many calls wait.
+        self.code.starts_with("plugin.") && &*self.code != "plugin.busy"
     }
 }
 
@@ -128,6 +138,26 @@ pub(crate) fn parse_retry_after(value: &str, now: UnixMs) -> Option<Duration> {
     let since_epoch = at.duration_since(std::time::UNIX_EPOCH).ok()?;
     let at = UnixMs(u64::try_from(since_epoch.as_millis()).ok()?);
     Some(at.since(now))
+}
+
+impl Attempt {
+    /// What it tells of the endpoint.
+    pub(crate) fn heard(&self) -> Heard {
+        let status = self.response.as_ref().map(|it| it.status);
+        match (&self.request, &self.fault) {
+            (_, None) => Heard::Good,
+            // It did not come to a request.
+            (None, Some(fault)) if fault.is_broken_plugin() => Heard::PluginBroke,
+            (None, Some(_)) => Heard::Nothing,
+            (Some(_), Some(_)) if status == Some(410) => Heard::Gone,
+            (Some(_), Some(_)) => {
+                let asks = matches!(status, Some(429 | 503));
+                let retry_after = self.response.as_ref().and_then(|it| it.retry_after);
+                let busy = matches!(status, Some(429 | 502 | 503 | 504));
+                Heard::Bad { busy, retry_after: retry_after.filter(|_| asks) }
+            }
+        }
+    }
 }
 
 impl Outcome {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::clock::UnixMs;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Order};
 use crate::event::{Event, MEDIA_TYPE, TypePattern};
 use crate::pipeline;
 use crate::plugin::{Body, Bound, Component, Inbound, Key, Received, Role, Secrets, Unfit};
@@ -255,6 +255,9 @@ async fn run_send(
             timeout: Duration::ZERO,
             concurrency: 1,
             rate_limit: None,
+            order: Order::Free,
+            breaker: None,
+            disable_after: None,
         },
         retry: RetryPolicy::default(),
         plugins: bound.label().into(),

@@ -4,6 +4,7 @@
 mod check;
 mod deliveries;
 mod demo;
+mod plan;
 mod plugin;
 mod remote;
 mod send;
@@ -39,6 +40,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what a folder would send otherwise than it was sent
+    Plan(plan::Arguments),
     /// Send an event to a running engine
     Send(send::Send),
     /// List deliveries, or show one with its attempts
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Serve { folder } => serve::run(&folder),
         Command::Check { folder, json } => check::run(&folder, json),
+        Command::Plan(plan) => plan.run(),
         Command::Send(send) => send.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Resend(resend) => resend.run(),

@@ -6,6 +6,7 @@
 
 mod document;
 mod hub;
+mod pins;
 mod route;
 mod secret;
 mod source;
@@ -20,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use document::{Marked, Position, nearest};
 pub(crate) use hub::{Hub, Scope, Token};
-pub(crate) use route::{Policy, RouteFile, parse_policy};
+pub(crate) use route::{BreakerKeys, Policy, RouteFile, parse_policy};
 pub(crate) use secret::SecretFrom;
 pub(crate) use source::SourceFile;
 
@@ -75,6 +76,8 @@ struct Found {
     problems: Vec<Problem>,
     /// Files that secrets are read from, those too that are not there.
     secret_files: Vec<PathBuf>,
+    /// No secret is read: something stands in for each.
+    stand_ins: bool,
 }
 
 /// Something wrong in the folder.
@@ -106,9 +109,10 @@ const TOML_BYTES_MAX: u64 = 1 << 20;
 const WASM_BYTES_MAX: u64 = 128 << 20;
 
 impl Folder {
-    /// Read everything. What can be read is returned beside what is wrong.
-    pub(crate) fn read(folder: &Path) -> (Self, Vec<Problem>) {
-        let mut found = Found::default();
+    /// Read everything; with stand-ins, no secret. What can be read is returned beside
+    /// what is wrong.
+    pub(crate) fn read(folder: &Path, stand_ins: bool) -> (Self, Vec<Problem>) {
+        let mut found = Found { stand_ins, ..Found::default() };
         let mut texts = Vec::new();
         let hub_file = Path::new("plugpost.toml");
         let hub = match read_text(&folder.join(hub_file)) {
@@ -152,7 +156,7 @@ impl Folder {
             }
         }
         let digests = BTreeMap::new();
-        let Found { problems, secret_files } = found;
+        let Found { problems, secret_files, .. } = found;
         let mut read = Self { hub, sources, routes, plugins, secret_files, digests };
         let inside = |file: &Path| file.strip_prefix(folder).unwrap_or(file).to_owned();
         read.digests = read.secrets().map(|(file, text)| (inside(file), digest(text))).collect();

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::attempt::Outcome;
 use crate::clock::{UnixMs, id_from_text, id_text};
+use crate::endpoint::OrderKey;
 use crate::event::{Event, NotAnId};
 use crate::retry::RetryPolicy;
 
@@ -41,6 +42,8 @@ pub(crate) struct Delivery {
     pub(crate) route: Arc<str>,
     /// How many attempts have been made.
     pub(crate) attempts: u32,
+    /// What it shares with those that must not overtake it.
+    pub(crate) key: Option<OrderKey>,
 }
 
 /// Where a delivery stands.

@@ -1,14 +1,19 @@
-//! The URL that is called, and its limits. Pure values: who calls it, and
-//! whether it may be called, is decided elsewhere.
+//! The URL that is called, its limits, and how it behaves. Pure values: who calls
+//! it, and whether it may be called, is decided elsewhere.
 
-use std::collections::VecDeque;
-use std::fmt;
+mod breaker;
+mod health;
+mod rate;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
+use sha2::{Digest as _, Sha256};
 
-use crate::clock::UnixMs;
+pub(crate) use breaker::BreakerRule;
+pub(crate) use health::{Change, Disabled, Health, HealthRecord, Heard, Rest};
+pub(crate) use rate::{RateLimit, RateWindow};
 
 /// Where a route delivers.
 #[derive(Clone, Debug)]
@@ -23,85 +28,59 @@ pub(crate) struct Endpoint {
     pub(crate) concurrency: u32,
     /// How many attempts may be made in a stretch of time.
     pub(crate) rate_limit: Option<RateLimit>,
+    /// What must not overtake what.
+    pub(crate) order: Order,
+    /// When it is left alone for a while.
+    pub(crate) breaker: Option<BreakerRule>,
+    /// For how long it may only fail before it is disabled; none for ever.
+    pub(crate) disable_after: Option<Duration>,
 }
 
-/// A number of attempts in a stretch of time, such as `60/m`.
+/// Which deliveries of a route follow each other strictly: one at a time, in the
+/// order their events came in, and none before the one ahead has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RateLimit {
-    /// At least 1.
-    pub(crate) count: u32,
-    /// A second, a minute or an hour.
-    pub(crate) per: Duration,
+pub(crate) enum Order {
+    /// None of them.
+    Free,
+    /// Those of one subject. An event without a subject waits for nothing.
+    Subject,
+    /// All of them.
+    Endpoint,
 }
 
-/// The largest rate limit: 10,000 moments a lane remembers are 80 KB.
-const RATE_COUNT_MAX: u32 = 10_000;
+/// What deliveries that follow each other have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OrderKey(pub(crate) i64);
 
-impl RateLimit {
-    /// Read `60/m`; the units are `s`, `m` and `h`.
+impl Order {
+    /// Read the value of `order`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a rate such as `10/s`, `60/m` or `1000/h`");
-        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
-        let per = match unit.trim() {
-            "s" => Duration::from_secs(1),
-            "m" => Duration::from_mins(1),
-            "h" => Duration::from_hours(1),
-            _ => return Err(wrong()),
-        };
-        match count.trim().parse::<u32>() {
-            Ok(count @ 1..=RATE_COUNT_MAX) => Ok(Self { count, per }),
-            Ok(_) => Err(format!("`{text}`: the count goes from 1 to {RATE_COUNT_MAX}")),
-            Err(_) => Err(wrong()),
+        match text {
+            "none" => Ok(Self::Free),
+            "subject" => Ok(Self::Subject),
+            "endpoint" => Ok(Self::Endpoint),
+            _ => Err(format!("`{text}` is no order: none, subject, endpoint")),
         }
     }
-}
 
-impl fmt::Display for RateLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match self.per.as_secs() {
-            1 => "s",
-            60 => "m",
-            _ => "h",
-        };
-        write!(f, "{}/{unit}", self.count)
-    }
-}
-
-/// The recent past of a rate-limited lane. It remembers every attempt that still
-/// counts, so that in *no* stretch of that length there are more than the limit,
-/// which a token bucket with a burst would allow.
-#[derive(Debug)]
-pub(crate) struct RateWindow {
-    limit: RateLimit,
-    recent: VecDeque<UnixMs>,
-}
-
-impl RateWindow {
-    pub(crate) fn new(limit: RateLimit) -> Self {
-        Self { limit, recent: VecDeque::new() }
-    }
-
-    pub(crate) fn limit(&self) -> RateLimit {
-        self.limit
-    }
-
-    /// Count an attempt now, or say when one may be made.
-    pub(crate) fn take(&mut self, now: UnixMs) -> Result<(), UnixMs> {
-        while let Some(&oldest) = self.recent.front() {
-            // A clock that was set back must not block the lane: what lies ahead is dropped.
-            if oldest.plus(self.limit.per) <= now || oldest > now {
-                self.recent.pop_front();
-            } else {
-                break;
-            }
+    /// Its name in files and in the API.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Free => "none",
+            Self::Subject => "subject",
+            Self::Endpoint => "endpoint",
         }
-        match self.recent.front() {
-            Some(&oldest) if self.recent.len() >= self.limit.count as usize => {
-                Err(oldest.plus(self.limit.per))
-            }
-            _ => {
-                self.recent.push_back(now);
-                Ok(())
+    }
+
+    /// The key of an event with this subject; none when it waits for nothing. Two
+    /// subjects that share a key would only wait for each other without need.
+    pub(crate) fn key(self, subject: Option<&str>) -> Option<OrderKey> {
+        match self {
+            Self::Free => None,
+            Self::Endpoint => Some(OrderKey(0)),
+            Self::Subject => {
+                let [first, ..] = *Sha256::digest(subject?).as_chunks::<8>().0 else { return None };
+                Some(OrderKey(i64::from_be_bytes(first)))
             }
         }
     }
@@ -112,35 +91,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_survives_its_text() {
-        for text in ["1/s", "60/m", "1000/h"] {
-            assert_eq!(RateLimit::parse(text).map(|it| it.to_string()).as_deref(), Ok(text));
-        }
-        for nonsense in ["", "60", "0/m", "60/d", "-1/s", "1.5/s", "99999999999/s"] {
-            assert!(RateLimit::parse(nonsense).is_err(), "{nonsense:?}");
-        }
-    }
-
-    #[test]
-    fn no_window_holds_more_than_the_limit() {
-        let limit = RateLimit { count: 3, per: Duration::from_secs(1) };
-        let mut window = RateWindow::new(limit);
-        let mut taken = Vec::new();
-        for ms in (0..5_000).step_by(7) {
-            if window.take(UnixMs(ms)).is_ok() {
-                taken.push(ms);
-            }
-        }
-        assert!(taken.len() >= 14, "{taken:?}");
-        for run in taken.windows(4) {
-            assert!(run[3] - run[0] >= 1_000, "{run:?}");
-        }
-    }
-
-    #[test]
-    fn a_clock_set_back_does_not_block_a_lane() {
-        let mut window = RateWindow::new(RateLimit { count: 1, per: Duration::from_mins(1) });
-        assert_eq!(window.take(UnixMs(10_000_000)), Ok(()));
-        assert_eq!(window.take(UnixMs(1_000)), Ok(()));
+    fn events_of_one_subject_share_a_key_and_others_do_not() {
+        let key = |subject| Order::Subject.key(subject);
+        assert_eq!(key(Some("inv-1")), key(Some("inv-1")));
+        assert_ne!(key(Some("inv-1")), key(Some("inv-2")));
+        assert_eq!(key(None), None);
+        assert_eq!(Order::Endpoint.key(None), Order::Endpoint.key(Some("inv-1")));
+        assert_eq!(Order::Free.key(Some("inv-1")), None);
     }
 }

@@ -10,10 +10,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::client::Client;
-use crate::clock;
-use crate::lane::Lanes;
+use crate::clock::{self, UnixMs};
+use crate::event::Event;
+use crate::lane::{Lanes, Slot};
 use crate::metrics::Metrics;
-use crate::queue::{Queue, QueueError};
+use crate::queue::{NewDelivery, Queue, QueueError};
+use crate::route::Route;
 use crate::snapshot::Snapshot;
 
 /// A running engine. Held by the listeners and, weakly, by the lanes.
@@ -54,6 +56,8 @@ impl Engine {
                 engine.lanes.take_over(committed);
             }
         });
+        let kept = engine.queue.endpoints().await?;
+        engine.lanes.restore(&engine.snapshot(), kept);
         let now = clock::now();
         for waiting in engine.queue.waiting().await? {
             engine.lanes.of(&waiting.route).wake_at(waiting.first_due, now);
@@ -67,13 +71,34 @@ impl Engine {
         self.snapshot.load_full()
     }
 
+    /// The promise that an event is delivered by a route.
+    pub(crate) fn promise(
+        &self,
+        route: &Route,
+        event: &Event,
+        slot: Option<Slot>,
+        now: UnixMs,
+    ) -> NewDelivery {
+        NewDelivery {
+            id: self.queue.next_delivery_id(now),
+            route: route.name.clone(),
+            endpoint: route.endpoint.url.clone(),
+            key: route.endpoint.order.key(event.subject.as_deref()),
+            slot,
+        }
+    }
+
     /// Put a new snapshot in force, whole. Deliveries in hand keep theirs.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         let before = self.snapshot.swap(Arc::new(snapshot));
         let now = self.snapshot();
-        for route in now.routes.iter().filter(|it| before.routes.get(&it.name).is_none()) {
-            // It may have been here before, and have left deliveries behind.
-            self.lanes.of(&route.name).stored();
+        for route in now.routes.iter() {
+            match before.routes.get(&route.name) {
+                // It may have been here before, and have left deliveries behind.
+                None => self.lanes.of(&route.name).stored(),
+                Some(before) if route.has_plugins_of(before) => {}
+                Some(_) => self.lanes.of(&route.name).repaired(),
+            }
         }
     }
 

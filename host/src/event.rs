@@ -31,6 +31,10 @@ pub(crate) struct Event {
     pub(crate) data: Bytes,
 }
 
+/// The source of what the engine itself has to tell. Only routes that name it take
+/// its events; no file and no token can have its name.
+pub(crate) const OWN_SOURCE: &str = "plugpost";
+
 /// The attribute that holds the media type of the data.
 pub(crate) const MEDIA_TYPE: &str = "datacontenttype";
 

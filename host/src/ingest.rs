@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::event::{Event, EventId, MEDIA_TYPE};
 use crate::plugin::{Body, Bound, Inbound, Received};
 use crate::problem::HttpProblem;
-use crate::queue::{DuplicateKey, NewDelivery, NewEvent};
+use crate::queue::{DuplicateKey, NewEvent};
 use crate::snapshot::{Snapshot, Source};
 
 /// The whole body must be here by then.
@@ -112,11 +112,9 @@ async fn accept(
             data: draft.data,
         });
         let deliveries = snapshot.routes.matching(&event.source, &event.event_type);
-        let deliveries = deliveries.map(|route| NewDelivery {
-            id: engine.queue.next_delivery_id(now),
-            route: route.name.clone(),
-            endpoint: route.endpoint.url.clone(),
-            slot: engine.lanes.admit(route, event.data.len()),
+        let deliveries = deliveries.map(|route| {
+            let slot = engine.lanes.admit(route, event.data.len());
+            engine.promise(route, &event, slot, now)
         });
         let deliveries = deliveries.collect();
         events.push(NewEvent { event, duplicate_key: draft.duplicate_key, deliveries });

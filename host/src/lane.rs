@@ -5,26 +5,34 @@
 //! there is room, so a slow endpoint costs memory only up to its window and takes
 //! nothing from other lanes. Nothing polls: a lane acts when a commit, the end of
 //! an attempt, or a due time wakes it.
+//!
+//! [`state`] is what a lane remembers; [`worker`] makes the attempts and learns
+//! from them.
 
-use std::collections::{HashMap, VecDeque};
-use std::panic::AssertUnwindSafe;
+mod state;
+mod worker;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{self, UnixMs};
-use crate::delivery::{Delivery, Next};
-use crate::endpoint::RateWindow;
+use crate::delivery::Delivery;
+use crate::endpoint::{Disabled, Health};
 use crate::engine::Engine;
-use crate::pipeline;
-use crate::queue::Committed;
+use crate::queue::{Committed, EndpointRecord};
 use crate::route::Route;
+use crate::snapshot::Snapshot;
+use state::State;
+use worker::Worker;
+
+pub(crate) use state::View;
 
 /// Every lane, by route.
 #[derive(Debug)]
@@ -50,9 +58,8 @@ struct Shared {
 /// How much of all bodies may be in memory for deliveries in hand.
 const BYTES_IN_HAND_MAX: usize = 64 << 20;
 
-/// How many deliveries a lane holds beyond those being attempted: enough to keep
-/// its connections busy while a claim is on its way.
-const READY_MAX: usize = 240;
+/// How much of it one lane may hold.
+const LANE_BYTES_MAX: usize = 8 << 20;
 
 /// The longest sleep before the clock is looked at again: a clock that is set
 /// forward, or a machine that slept, makes a delivery late by no more than this.
@@ -67,26 +74,6 @@ pub(crate) struct Lane {
     engine: Weak<Engine>,
     shared: Arc<Shared>,
     state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    /// In order of arrival; each waits for a worker.
-    ready: VecDeque<(Delivery, Slot)>,
-    /// Slots given out: ready, being attempted, on their way to or from the store.
-    in_hand: usize,
-    workers: usize,
-    concurrency: usize,
-    rate: Option<RateWindow>,
-    /// A timer will pump when the rate limit allows the next attempt.
-    resting: bool,
-    /// Something due may wait in the store.
-    behind: bool,
-    claiming: bool,
-    /// Something was stored while a claim was on its way.
-    stored_meanwhile: bool,
-    /// The earliest moment a timer is set for.
-    wake_at: Option<UnixMs>,
 }
 
 /// Room in a lane for one delivery; dropping it gives the room back.
@@ -108,6 +95,18 @@ impl Lanes {
         Self { by_route: RwLock::default(), engine, shared: Arc::new(shared) }
     }
 
+    /// What was known of the endpoints when the process before this one ended.
+    pub(crate) fn restore(&self, snapshot: &Snapshot, kept: Vec<EndpointRecord>) {
+        for EndpointRecord { route, url, health } in kept {
+            if let Some(route) = snapshot.routes.get(&route).filter(|it| it.endpoint.url == url) {
+                let lane = self.of(&route.name);
+                let mut state = lane.state.lock();
+                state.configure(route);
+                state.health = Health::restored(health);
+            }
+        }
+    }
+
     /// The lane of a route.
     pub(crate) fn of(&self, route: &Arc<str>) -> Arc<Lane> {
         if let Some(lane) = self.by_route.read().get(route) {
@@ -123,7 +122,7 @@ impl Lanes {
 
     /// Room for a delivery of this route, if its lane has some and nothing older
     /// waits in the store.
-    pub(crate) fn admit(&self, route: &Route, bytes: usize) -> Option<Slot> {
+    pub(crate) fn admit(&self, route: &Arc<Route>, bytes: usize) -> Option<Slot> {
         self.of(&route.name).admit(route, bytes)
     }
 
@@ -168,13 +167,15 @@ impl Lanes {
 }
 
 impl Lane {
-    fn admit(self: Arc<Self>, route: &Route, bytes: usize) -> Option<Slot> {
+    fn admit(self: Arc<Self>, route: &Arc<Route>, bytes: usize) -> Option<Slot> {
         let mut state = self.state.lock();
         state.configure(route);
-        if state.behind || state.room() == 0 || self.shared.is_full() {
+        let full = state.behind || state.room() == 0 || self.shared.is_full();
+        if full || state.is_resting() {
             return None;
         }
         state.in_hand += 1;
+        state.bytes += bytes;
         drop(state);
         Some(Slot::new(self, bytes))
     }
@@ -229,6 +230,31 @@ impl Lane {
         });
     }
 
+    /// Begin no attempt before then.
+    fn pause(self: &Arc<Self>, state: &mut State, at: UnixMs) {
+        // A timer that is set already looks again when it fires.
+        if state.paused_until.is_some_and(|it| it <= at) {
+            return;
+        }
+        state.paused_until = Some(at);
+        let lane = self.clone();
+        self.shared.runtime.spawn(async move {
+            sleep_until(at).await;
+            let mut state = lane.state.lock();
+            if state.paused_until == Some(at) {
+                state.paused_until = None;
+            }
+            drop(state);
+            lane.go_on();
+        });
+    }
+
+    /// What held the lane back may be over.
+    fn go_on(self: &Arc<Self>) {
+        self.start([]);
+        self.feed();
+    }
+
     /// Claim from the store when something may be due there and there is room.
     fn feed(self: &Arc<Self>) {
         let Some(engine) = self.engine.upgrade() else { return };
@@ -241,8 +267,11 @@ impl Lane {
         let room = {
             let mut state = self.state.lock();
             state.configure(route);
+            if let Some(rest) = state.rest() {
+                return self.pause(&mut state, rest.until);
+            }
             // With too many bytes in hand, one delivery at a time still gets on.
-            let room = match self.shared.is_full() {
+            let room = match self.shared.is_full() || state.bytes >= LANE_BYTES_MAX {
                 true => usize::from(state.in_hand == 0),
                 false => Some(state.room()).filter(|it| *it >= state.window() / 2).unwrap_or(0),
             };
@@ -280,6 +309,7 @@ impl Lane {
             state.claiming = false;
             state.behind = more || state.stored_meanwhile;
             state.in_hand -= room - claimed.deliveries.len();
+            state.bytes += claimed.deliveries.iter().map(|it| it.event.data.len()).sum::<usize>();
         }
         if let Some(at) = claimed.next_due.filter(|it| *it > now) {
             self.wake_at(at, now);
@@ -298,133 +328,52 @@ impl Lane {
         }
     }
 
-    /// The next delivery whose turn it is, unless the rate limit says later.
-    fn next(self: &Arc<Self>) -> Option<(Delivery, Slot)> {
+    /// The next delivery whose turn it is, unless its turn comes later.
+    fn next(self: &Arc<Self>) -> Option<Turn> {
         if self.shared.stopped.load(Ordering::SeqCst) {
             return None;
         }
         let mut state = self.state.lock();
-        if state.ready.is_empty() {
+        if state.ready.is_empty() || state.has_too_many_workers() {
             return None;
         }
-        if let Some(rate) = &mut state.rate
-            && let Err(at) = rate.take(clock::now())
+        let disabled = state.health.disabled().cloned();
+        if disabled.is_none()
+            && let Err(at) = state.take_turn()
         {
-            if !std::mem::replace(&mut state.resting, true) {
-                let lane = self.clone();
-                self.shared.runtime.spawn(async move {
-                    sleep_until(at).await;
-                    lane.state.lock().resting = false;
-                    lane.start([]);
-                });
-            }
+            self.pause(&mut state, at);
             return None;
         }
-        state.ready.pop_front()
+        let (delivery, slot) = state.ready.pop_front()?;
+        Some(Turn { delivery, slot, disabled })
     }
 }
 
-/// Attempts one delivery after the other until none is ready.
-struct Worker {
-    lane: Arc<Lane>,
-}
-
-impl Worker {
-    async fn work(self, engine: Arc<Engine>) {
-        while let Some((delivery, slot)) = self.lane.next() {
-            let shared = &self.lane.shared;
-            shared.attempts_under_way.fetch_add(1, Ordering::SeqCst);
-            let attempt = AssertUnwindSafe(pipeline::attempt(&engine, &delivery)).catch_unwind();
-            let settlement = match attempt.await {
-                Ok(settlement) => settlement,
-                Err(_) => Some(pipeline::panicked(&delivery)),
-            };
-            match settlement {
-                Some(settlement) => {
-                    let wait_until = match settlement.next {
-                        Next::WaitUntil(at) => Some(at),
-                        _ => None,
-                    };
-                    engine.queue.settle(settlement);
-                    if let Some(at) = wait_until {
-                        self.lane.wake_at(at, clock::now());
-                    }
-                }
-                // Its route is gone: it waits in the store.
-                None => engine.queue.release(delivery.id),
-            }
-            drop(slot);
-            shared.attempts_under_way.fetch_sub(1, Ordering::SeqCst);
-            if shared.stopped.load(Ordering::SeqCst) {
-                shared.ended.notify_waiters();
-            }
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // Between the last look and this line something may have become ready.
-        let workers = {
-            let mut state = self.lane.state.lock();
-            state.workers -= 1;
-            if self.lane.shared.stopped.load(Ordering::SeqCst) { 0 } else { state.hire() }
-        };
-        self.lane.put_to_work(workers);
-    }
-}
-
-impl State {
-    /// Take over the route's limits, as the snapshot in force has them.
-    fn configure(&mut self, route: &Route) {
-        self.concurrency = route.endpoint.concurrency as usize;
-        let rate_limit = route.endpoint.rate_limit;
-        if self.rate.as_ref().map(RateWindow::limit) != rate_limit {
-            self.rate = rate_limit.map(RateWindow::new);
-        }
-    }
-
-    /// How many deliveries the lane holds in all.
-    fn window(&self) -> usize {
-        self.concurrency + READY_MAX
-    }
-
-    fn room(&self) -> usize {
-        self.window().saturating_sub(self.in_hand)
-    }
-
-    /// How many more workers what is ready needs; they are counted from now on.
-    fn hire(&mut self) -> usize {
-        if self.resting {
-            return 0;
-        }
-        let more = self.ready.len().min(self.concurrency.saturating_sub(self.workers));
-        self.workers += more;
-        more
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            ready: VecDeque::new(),
-            in_hand: 0,
-            workers: 0,
-            concurrency: 1,
-            rate: None,
-            resting: false,
-            behind: false,
-            claiming: false,
-            stored_meanwhile: false,
-            wake_at: None,
-        }
-    }
+/// A delivery whose turn it is.
+struct Turn {
+    delivery: Delivery,
+    slot: Slot,
+    /// Then there is nobody to attempt it with.
+    disabled: Option<Disabled>,
 }
 
 impl Slot {
+    /// The room is counted in its lane already.
     fn new(lane: Arc<Lane>, bytes: usize) -> Self {
         lane.shared.bytes_in_hand.fetch_add(bytes, Ordering::Relaxed);
         Self { lane, bytes }
+    }
+
+    /// The same room for a delivery with a body of another size.
+    pub(crate) fn for_next(mut self, bytes: usize) -> Self {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        self.lane.shared.bytes_in_hand.fetch_add(bytes, Ordering::Relaxed);
+        self.lane.shared.bytes_in_hand.fetch_sub(before, Ordering::Relaxed);
+        {
+            let mut state = self.lane.state.lock();
+            state.bytes = state.bytes + bytes - before;
+        }
+        self
     }
 }
 
@@ -434,6 +383,7 @@ impl Drop for Slot {
         let behind = {
             let mut state = self.lane.state.lock();
             state.in_hand -= 1;
+            state.bytes -= self.bytes;
             state.behind
         };
         if behind {

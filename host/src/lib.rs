@@ -15,8 +15,11 @@
 //! - [`ingest`] takes requests in, [`queue`] keeps events and deliveries,
 //!   [`lane`] says how many at once and how fast, [`pipeline`] makes an attempt,
 //!   [`client`] sends it.
+//! - [`operational`] tells, as events, what the engine itself has to tell.
 //! - [`reload`] watches the folder and publishes a new snapshot when it is good.
 //! - [`plugin`] runs WebAssembly components. Only it knows of wasmtime.
+//! - [`plan`] holds what would be sent now against what was sent; [`cases`] are a
+//!   plugin's own tests.
 //! - [`admin`] shows the log; [`cli`] is what a user types.
 //!
 //! `ARCHITECTURE.md` walks one event through all of it.
@@ -41,6 +44,7 @@ mod server;
 
 mod engine;
 mod lane;
+mod operational;
 mod pipeline;
 mod queue;
 mod reload;
@@ -54,3 +58,4 @@ mod metrics;
 mod allocator;
 mod cases;
 pub mod cli;
+mod plan;

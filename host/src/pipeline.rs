@@ -16,10 +16,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::attempt::{Attempt, Fault, Outcome, Response, SentRequest, classify};
 use crate::clock::{self, UnixMs};
 use crate::delivery::{Delivery, Next, after_attempt};
+use crate::endpoint::Disabled;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::plugin::OutHeader;
-use crate::queue::Settlement;
+use crate::queue::{Made, Settlement};
 use crate::retry::RetryPolicy;
 use crate::route::Route;
 
@@ -43,11 +44,23 @@ struct Trace {
     response: Option<Response>,
 }
 
-/// Make an attempt: filter → transform → sign → deliver, and say what follows.
-/// None when the route is gone: nothing was attempted.
-pub(crate) async fn attempt(engine: &Engine, delivery: &Delivery) -> Option<Settlement> {
+/// Make an attempt: filter → transform → sign → deliver, and say what follows, and
+/// by which route. None when the route is gone: nothing was attempted.
+pub(crate) async fn attempt(
+    engine: &Engine,
+    delivery: &Delivery,
+) -> Option<(Settlement, Arc<Route>)> {
     let snapshot = engine.snapshot();
     let route = snapshot.routes.get(&delivery.route)?;
+    Some((attempt_by(engine, delivery, route, snapshot.number).await, route.clone()))
+}
+
+async fn attempt_by(
+    engine: &Engine,
+    delivery: &Delivery,
+    route: &Route,
+    snapshot: u64,
+) -> Settlement {
     let started = clock::now();
     let clock = Instant::now();
 
@@ -55,22 +68,22 @@ pub(crate) async fn attempt(engine: &Engine, delivery: &Delivery) -> Option<Sett
         Ok(false) => {}
         Ok(true) => {
             engine.metrics.filtered();
-            return Some(Settlement {
+            return Settlement {
                 delivery: delivery.id,
-                attempt: None,
+                made: Made::Nothing(None),
                 next: Next::Filtered,
                 now: started,
-            });
+            };
         }
         Err(fault) => {
             let end = Ended { outcome: Err(fault), trace: Trace::default() };
-            return Some(end.settle(engine, delivery, route, snapshot.number, started, clock));
+            return end.settle(engine, delivery, route, snapshot, started, clock);
         }
     }
     let mut trace = Trace::default();
     let outcome = send(engine, delivery, route, started, &mut trace).await;
     let end = Ended { outcome, trace };
-    Some(end.settle(engine, delivery, route, snapshot.number, started, clock))
+    end.settle(engine, delivery, route, snapshot, started, clock)
 }
 
 async fn send(
@@ -97,6 +110,27 @@ pub(crate) async fn prepare(
         transform::shape(route, event, time).await.map_err(|fault| ("transform", fault))?;
     sign::sign(route, &mut outgoing).await.map_err(|fault| ("auth", fault))?;
     Ok(outgoing)
+}
+
+/// What an attempt would come to before it leaves the house.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Filtered,
+    Failed(Fault),
+    Sent(SentRequest),
+}
+
+/// What an attempt by that route at that time would send.
+pub(crate) async fn verdict(route: &Route, event: &Arc<Event>, time: UnixMs) -> Verdict {
+    match filter::declines(route, event).await {
+        Ok(false) => {}
+        Ok(true) => return Verdict::Filtered,
+        Err(fault) => return Verdict::Failed(fault),
+    }
+    match prepare(route, event, time).await {
+        Ok(outgoing) => Verdict::Sent(outgoing.for_the_log()),
+        Err((_, fault)) => Verdict::Failed(fault),
+    }
 }
 
 /// An attempt that came to its end.
@@ -153,7 +187,19 @@ fn settlement(
     let now = clock::now();
     let luck = fastrand::f64();
     let next = after_attempt(attempt.outcome, attempt.number, policy, retry_after, now, luck);
-    Settlement { delivery: delivery.id, attempt: Some(attempt), next, now }
+    Settlement { delivery: delivery.id, made: Made::Attempt(attempt), next, now }
+}
+
+/// A delivery that nobody is called for: its endpoint is disabled.
+pub(crate) fn refused(delivery: &Delivery, disabled: &Disabled) -> Settlement {
+    let message = format!("since {}: {}", disabled.since, disabled.reason);
+    let fault = Fault::reject("endpoint.disabled", message);
+    Settlement {
+        delivery: delivery.id,
+        made: Made::Nothing(Some(fault)),
+        next: Next::Dead,
+        now: clock::now(),
+    }
 }
 
 /// An attempt that ended in a bug of ours: recorded, and tried again by the
@@ -196,8 +242,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// The request as the log keeps it: secrets masked, the body only where it is
-    /// not the event's data.
+    /// The request as the log keeps it: secrets masked, the body only where it is not
+    /// the event's data.
     fn for_the_log(&self) -> SentRequest {
         let mut headers = String::with_capacity(256);
         for (name, value) in &*self.headers {

@@ -85,6 +85,11 @@ impl Bound {
         format!("{}@{}", self.component.name(), self.component.description().version)
     }
 
+    /// The same component with the same settings? Secrets may differ.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.pool, &other.pool)
+    }
+
     /// An inbound request becomes events, or is rejected as the platform does.
     pub(crate) async fn receive(
         &self,

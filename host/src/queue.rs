@@ -3,9 +3,11 @@
 //!
 //! All writing is done by one thread ([`writer`]) that puts whatever has gathered
 //! since its last commit into the next one: concurrent requests share an fsync.
-//! All SQL is in [`sqlite`]; reading for people is in [`log`].
+//! All SQL is in [`sqlite`]; reading for people is in [`log`], reading what was
+//! sent in [`recorded`].
 
 pub(crate) mod log;
+pub(crate) mod recorded;
 mod sqlite;
 mod writer;
 
@@ -15,9 +17,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Fault};
 use crate::clock::{IdClock, UnixMs};
 use crate::delivery::{Delivery, DeliveryId, Next};
+use crate::endpoint::{HealthRecord, OrderKey};
 use crate::event::{Event, EventId};
 use crate::lane::Slot;
 
@@ -55,6 +58,8 @@ pub(crate) struct NewDelivery {
     pub(crate) id: DeliveryId,
     pub(crate) route: Arc<str>,
     pub(crate) endpoint: Arc<str>,
+    /// What it shares with those that it must not overtake.
+    pub(crate) key: Option<OrderKey>,
     /// The lane's room for it; with it the delivery is leased at birth, without
     /// it the delivery waits in the store.
     pub(crate) slot: Option<Slot>,
@@ -64,10 +69,39 @@ pub(crate) struct NewDelivery {
 #[derive(Debug)]
 pub(crate) struct Settlement {
     pub(crate) delivery: DeliveryId,
-    /// None when a filter declined the event: nothing was attempted.
-    pub(crate) attempt: Option<Attempt>,
+    pub(crate) made: Made,
     pub(crate) next: Next,
     pub(crate) now: UnixMs,
+}
+
+/// What there is to write down of a delivery's turn.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are attempts")]
+pub(crate) enum Made {
+    Attempt(Attempt),
+    /// Nothing was attempted: a filter declined the event or, with the reason,
+    /// there was nobody to attempt it with.
+    Nothing(Option<Fault>),
+}
+
+/// A settlement and what goes with it, in one transaction.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) settlement: Settlement,
+    /// What the lane learned of its endpoint that outlives the process.
+    pub(crate) health: Option<EndpointRecord>,
+    /// What there is to tell, as events.
+    pub(crate) raised: Vec<NewEvent>,
+    /// Of a delivery that others wait behind: its room goes to the next.
+    pub(crate) slot: Option<Slot>,
+}
+
+/// What is kept of a route's endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct EndpointRecord {
+    pub(crate) route: Arc<str>,
+    pub(crate) url: Arc<str>,
+    pub(crate) health: HealthRecord,
 }
 
 /// What a lane gets from the store.
@@ -148,8 +182,8 @@ impl Queue {
 
     /// Record an attempt and the state it leads to, in one transaction. Returns
     /// at once: losing it in a crash costs one more attempt, never a delivery.
-    pub(crate) fn settle(&self, settlement: Settlement) {
-        self.writer.note(writer::Fact::Settled(settlement));
+    pub(crate) fn settle(&self, settled: Settled) {
+        self.writer.note(writer::Fact::Settled(settled));
     }
 
     /// Lease up to `count` due deliveries of a route, oldest due first; fewer when
@@ -182,6 +216,26 @@ impl Queue {
     /// Delete what is older than `keep` and not waiting. Returns how many events went.
     pub(crate) async fn prune(&self, keep: Duration, now: UnixMs) -> Result<usize, QueueError> {
         self.ask(|reply| writer::Command::Prune { before: now.minus(keep), reply }).await
+    }
+
+    /// Make due now what waits for a later attempt because a plugin broke: it has
+    /// been repaired.
+    pub(crate) async fn hasten(&self, route: Arc<str>, now: UnixMs) -> Result<usize, QueueError> {
+        self.ask(|reply| writer::Command::Hasten { route, now, reply }).await
+    }
+
+    /// Keep what a person decided about an endpoint, and tell it.
+    pub(crate) async fn keep(
+        &self,
+        endpoint: EndpointRecord,
+        raised: Vec<NewEvent>,
+    ) -> Result<(), QueueError> {
+        self.ask(|reply| writer::Command::Keep { endpoint, raised, reply }).await
+    }
+
+    /// What was kept of the endpoints.
+    pub(crate) async fn endpoints(&self) -> Result<Vec<EndpointRecord>, QueueError> {
+        self.ask(|reply| writer::Command::Endpoints { reply }).await
     }
 
     /// The routes that have deliveries waiting, and since when.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::endpoint::Endpoint;
-use crate::event::TypePattern;
+use crate::event::{OWN_SOURCE, TypePattern};
 use crate::plugin::Bound;
 use crate::retry::RetryPolicy;
 
@@ -32,6 +32,15 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// Does the other one use the same plugins with the same settings?
+    pub(crate) fn has_plugins_of(&self, other: &Self) -> bool {
+        let uses = |it: &Self| {
+            it.filters.iter().chain(&it.transforms).chain(&it.auths).cloned().collect::<Vec<_>>()
+        };
+        let (mine, others) = (uses(self), uses(other));
+        mine.len() == others.len() && mine.iter().zip(&others).all(|(a, b)| a.is_same_as(b))
+    }
+
     fn takes(&self, event_type: &str) -> bool {
         self.types.iter().any(|it| it.matches(event_type))
     }
@@ -63,14 +72,16 @@ impl Routes {
         all
     }
 
-    /// The routes that take an event of this source and type.
+    /// The routes that take an event of this source and type. What the engine itself
+    /// tells goes only where it is named.
     pub(crate) fn matching<'a>(
         &'a self,
         source: &str,
         event_type: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Route>> {
+        let from_anywhere = (source != OWN_SOURCE).then_some(&self.from_anywhere);
         (self.by_source.get(source).into_iter().flatten())
-            .chain(&self.from_anywhere)
+            .chain(from_anywhere.into_iter().flatten())
             .filter(move |it| it.takes(event_type))
     }
 

@@ -77,6 +77,11 @@ impl<'a> Document<'a> {
         });
     }
 
+    /// Nothing is read from where a secret is kept: something else stands in for it.
+    pub(super) fn has_stand_ins(&self) -> bool {
+        self.found.borrow().stand_ins
+    }
+
     /// A file that a secret is read from, whether it is there or not.
     pub(super) fn secret_file(&self, path: &Path) {
         self.found.borrow_mut().secret_files.push(path.into());

@@ -11,7 +11,10 @@ use zeroize::Zeroizing;
 
 use super::Found;
 use super::document::{Document, Marked, Table};
+use super::pins::Pins;
+use super::route;
 use super::{SecretFrom, is_name, secret};
+use crate::event::OWN_SOURCE;
 
 /// The engine's own settings.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Hub {
     pub(crate) timeout: Duration,
     /// The default for endpoints.
     pub(crate) concurrency: u32,
+    /// The default for endpoints; none for never.
+    pub(crate) disable_after: Option<Duration>,
     /// The largest request body taken in.
     pub(crate) body_bytes_max: usize,
     /// How long a plugin call may take.
@@ -37,6 +42,8 @@ pub(crate) struct Hub {
     /// How long stopping waits for attempts under way.
     pub(crate) stop_timeout: Duration,
     pub(crate) tokens: Vec<Token>,
+    /// Which plugins may be loaded.
+    pub(crate) pins: Pins,
 }
 
 /// A caller of the API.
@@ -83,6 +90,7 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
             allow_networks: Vec::new(),
             timeout: Duration::from_secs(15),
             concurrency: 16,
+            disable_after: Some(Duration::from_hours(5 * 24)),
             // Twice what Standard Webhooks advises is 40 KB; batches and resource graphs are larger.
             body_bytes_max: 1 << 20,
             plugin_deadline: Duration::from_millis(100),
@@ -90,6 +98,7 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
             // Below the 30 s after which Kubernetes kills.
             stop_timeout: Duration::from_secs(20),
             tokens: Vec::new(),
+            pins: Pins::read(&root),
         };
         let admin_at = hub.take_listen(&root);
         hub.take_store(&root, folder);
@@ -148,6 +157,9 @@ impl Hub {
         }
         set(&mut self.timeout, delivery.value.parsed("timeout", timeout));
         set(&mut self.concurrency, concurrency(&delivery.value));
+        if let Some(limit) = delivery.value.parsed("disable_after", route::disable_after) {
+            self.disable_after = limit.value;
+        }
         set(&mut self.stop_timeout, delivery.value.duration("stop_timeout"));
     }
 
@@ -163,6 +175,9 @@ impl Hub {
     fn take_token(&mut self, token: &Marked<Table<'_, '_>>, folder: &Path) {
         let Marked { value: table, at } = token;
         let name = table.parsed("name", |text| match is_name(text) {
+            _ if text == OWN_SOURCE => {
+                Err(format!("`{text}` is the source of the engine's own events"))
+            }
             true => Ok(Arc::from(text)),
             false => Err(format!("`{text}` is not a name: letters, digits, `-`, `_` and `.`")),
         });

@@ -10,7 +10,7 @@ use http::Uri;
 use super::document::{Document, Marked, Position, Table, nearest, parse_duration};
 use super::source::plugin_use;
 use super::{Found, PluginUse, hub};
-use crate::endpoint::RateLimit;
+use crate::endpoint::{Order, RateLimit};
 use crate::event::TypePattern;
 
 /// A route file, read.
@@ -28,6 +28,7 @@ pub(crate) struct RouteFile {
     pub(crate) url: Option<Marked<(String, Uri)>>,
     pub(crate) endpoint: EndpointKeys,
     pub(crate) retry: RetryKeys,
+    pub(crate) breaker: BreakerKeys,
 }
 
 /// What can be said of an endpoint, by a file or by a platform's policy.
@@ -38,6 +39,9 @@ pub(crate) struct EndpointKeys {
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) https_only: Option<bool>,
     pub(crate) port: Option<u16>,
+    pub(crate) order: Option<Order>,
+    /// Said, and then for how long; none for never.
+    pub(crate) disable_after: Option<Option<Duration>>,
 }
 
 /// What can be said of retrying.
@@ -47,11 +51,22 @@ pub(crate) struct RetryKeys {
     pub(crate) jitter: Option<f64>,
 }
 
+/// What can be said of when to leave an endpoint alone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BreakerKeys {
+    pub(crate) enabled: Option<bool>,
+    pub(crate) window: Option<Duration>,
+    pub(crate) requests: Option<u32>,
+    pub(crate) success_ratio: Option<f64>,
+    pub(crate) rest: Option<Duration>,
+}
+
 /// A platform's delivery rules, checked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) endpoint: EndpointKeys,
     pub(crate) retry: RetryKeys,
+    pub(crate) breaker: BreakerKeys,
     /// Event types that the plugin does not know are refused by `check`.
     pub(crate) refuses_unknown_types: bool,
 }
@@ -102,10 +117,12 @@ pub(super) fn read(
             url: None,
             endpoint: EndpointKeys::default(),
             retry: RetryKeys::default(),
+            breaker: BreakerKeys::default(),
         };
         route.take_from(&root);
         route.take_endpoint(&root);
         route.take_retry(&root);
+        route.take_breaker(&root);
         if !root.has("types") {
             root.problem(START, "a route names the event types it takes: types = [\"order.*\"]");
         }
@@ -151,6 +168,8 @@ impl RouteFile {
             rate_limit: table.parsed("rate_limit", RateLimit::parse).map(|it| it.value),
             https_only: table.boolean("https_only").map(|it| it.value),
             port: table.integer("port", 1..65_536).and_then(|it| u16::try_from(it.value).ok()),
+            order: table.parsed("order", Order::parse).map(|it| it.value),
+            disable_after: table.parsed("disable_after", disable_after).map(|it| it.value),
         };
     }
 
@@ -158,20 +177,80 @@ impl RouteFile {
         let Some(retry) = root.table("retry") else { return };
         let table = retry.value;
         let schedule = table.all_parsed("schedule", parse_duration);
-        self.retry = RetryKeys {
-            schedule: schedule.map(|it| it.into_iter().map(|it| it.value).collect()),
-            jitter: table.share("jitter").map(|it| it.value),
-        };
-        let steps = self.retry.schedule.as_ref().map_or(0, Vec::len);
+        let mut schedule: Option<Vec<_>> =
+            schedule.map(|it| it.into_iter().map(|it| it.value).collect());
+        if let Some(rule) = table.table("exponential") {
+            if schedule.is_some() {
+                table.problem(rule.at, "`schedule` and `exponential` say the same: keep one");
+            }
+            schedule = exponential(&rule.value, rule.at);
+        }
+        let steps = schedule.as_ref().map_or(0, Vec::len);
         if steps > SCHEDULE_STEPS_MAX {
             let message = format!("{steps} retries are more than {SCHEDULE_STEPS_MAX}");
             table.problem(retry.at, message);
         }
+        self.retry = RetryKeys { schedule, jitter: table.share("jitter").map(|it| it.value) };
     }
+
+    fn take_breaker(&mut self, root: &Table<'_, '_>) {
+        let Some(breaker) = root.table("breaker") else { return };
+        let table = breaker.value;
+        let requests = table.integer("requests", 1..1_000_001);
+        self.breaker = BreakerKeys {
+            enabled: table.boolean("enabled").map(|it| it.value),
+            window: table.parsed("window", breaker_time).map(|it| it.value),
+            requests: requests.and_then(|it| u32::try_from(it.value).ok()),
+            success_ratio: table.share("success_ratio").map(|it| it.value),
+            rest: table.parsed("rest", breaker_time).map(|it| it.value),
+        };
+    }
+}
+
+/// `exponential = { first, factor, max, retries }` as the schedule it stands for.
+fn exponential(rule: &Table<'_, '_>, at: Position) -> Option<Vec<Duration>> {
+    let first = rule.duration("first");
+    let max = rule.duration("max");
+    let factor = rule.integer("factor", 2..11).map_or(2, |it| it.value.unsigned_abs());
+    let retries = rule.integer("retries", 0..SCHEDULE_STEPS_MAX as i64 + 1);
+    let (Some(first), Some(max), Some(retries)) = (first, max, retries) else {
+        for key in ["first", "max", "retries"].into_iter().filter(|it| !rule.has(it)) {
+            rule.problem(at, format!("an exponential rule has a `{key}`"));
+        }
+        return None;
+    };
+    let factor = u32::try_from(factor).unwrap_or(2);
+    let mut wait = first.value.min(max.value);
+    let steps = (0..retries.value).map(|_| {
+        let next = wait.saturating_mul(factor).min(max.value);
+        std::mem::replace(&mut wait, next)
+    });
+    Some(steps.collect())
 }
 
 /// Attempts are kept one by one: a schedule of every minute for a week is a mistake.
 const SCHEDULE_STEPS_MAX: usize = 100;
+
+/// `5d`, or `never`.
+pub(super) fn disable_after(text: &str) -> Result<Option<Duration>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let limit = parse_duration(text).map_err(|wrong| format!("{wrong}, or `never`"))?;
+    match (Duration::from_secs(1)..=Duration::from_hours(365 * 24)).contains(&limit) {
+        true => Ok(Some(limit)),
+        false => Err(format!("`{text}`: it goes from 1s to 365d")),
+    }
+}
+
+/// Of a breaker: long enough to mean something, short enough to be remembered.
+fn breaker_time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    match (Duration::from_secs(1)..=Duration::from_hours(1)).contains(&time) {
+        true => Ok(time),
+        false => Err(format!("`{text}`: it goes from 1s to 1h")),
+    }
+}
 
 fn parse_url(text: &str) -> Result<Uri, String> {
     // What may hold a password is not repeated.
@@ -204,6 +283,10 @@ impl Policy {
     fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
         let wrong = |what: &str| format!("{value:?} is not {what}");
         let boolean = || value.parse::<bool>().map_err(|_| wrong("true or false"));
+        let share = || {
+            let share = value.parse().ok().filter(|it| (0.0..=1.0).contains(it));
+            share.ok_or_else(|| wrong("a number from 0 to 1"))
+        };
         match key {
             "endpoint.timeout" => self.endpoint.timeout = Some(hub::timeout(value)?),
             "endpoint.rate_limit" => self.endpoint.rate_limit = Some(RateLimit::parse(value)?),
@@ -218,19 +301,25 @@ impl Policy {
                 let steps = value.split(',').map(str::trim).filter(|it| !it.is_empty());
                 self.retry.schedule = Some(steps.map(parse_duration).collect::<Result<_, _>>()?);
             }
-            "retry.jitter" => {
-                let share = value.parse().ok().filter(|it| (0.0..=1.0).contains(it));
-                self.retry.jitter = Some(share.ok_or_else(|| wrong("a number from 0 to 1"))?);
-            }
+            "retry.jitter" => self.retry.jitter = Some(share()?),
             "types.unknown" => match value {
                 "refuse" => self.refuses_unknown_types = true,
                 "allow" => self.refuses_unknown_types = false,
                 _ => return Err(wrong("`refuse` or `allow`")),
             },
-            // Stated by platforms, shown, and not enforced yet.
-            "breaker.window" | "breaker.rest" => drop(parse_duration(value)?),
-            "breaker.requests" => drop(value.parse::<u32>().map_err(|_| wrong("a number"))?),
-            "breaker.success_ratio" => drop(value.parse::<f64>().map_err(|_| wrong("a number"))?),
+            "endpoint.order" => self.endpoint.order = Some(Order::parse(value)?),
+            "endpoint.disable_after" => {
+                self.endpoint.disable_after = Some(disable_after(value)?);
+            }
+            "breaker.enabled" => self.breaker.enabled = Some(boolean()?),
+            "breaker.window" => self.breaker.window = Some(breaker_time(value)?),
+            "breaker.rest" => self.breaker.rest = Some(breaker_time(value)?),
+            "breaker.requests" => {
+                let requests = value.parse().ok().filter(|it| (1..=1_000_000).contains(it));
+                self.breaker.requests =
+                    Some(requests.ok_or_else(|| wrong("a number from 1 to 1000000"))?);
+            }
+            "breaker.success_ratio" => self.breaker.success_ratio = Some(share()?),
             _ => {
                 return Err(match nearest(key, KEYS.iter().copied()) {
                     Some(meant) => format!("unknown; did you mean `{meant}`?"),
@@ -248,9 +337,12 @@ const KEYS: &[&str] = &[
     "endpoint.https_only",
     "endpoint.port",
     "endpoint.concurrency",
+    "endpoint.order",
+    "endpoint.disable_after",
     "retry.schedule",
     "retry.jitter",
     "types.unknown",
+    "breaker.enabled",
     "breaker.window",
     "breaker.rest",
     "breaker.requests",

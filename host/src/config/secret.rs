@@ -28,6 +28,9 @@ impl std::fmt::Debug for SecretFrom {
 /// The largest file a secret is read from: an RSA key would fit eight times.
 const SECRET_BYTES_MAX: u64 = 32 << 10;
 
+/// The text of every secret when none is read.
+const STAND_IN: &str = "stand-in";
+
 /// Every `secrets.NAME` of a table: one origin, or a list with the newest first.
 pub(super) fn read_all(
     table: &Table<'_, '_>,
@@ -51,6 +54,9 @@ pub(super) fn read(secret: &Marked<Table<'_, '_>>, folder: &Path) -> Option<Secr
             .ok_or_else(|| format!("`{text}` is no encoding: text, base64, hex, standard-webhooks"))
     });
     let read = match (table.string("env"), table.string("file")) {
+        (Some(_), None) | (None, Some(_)) if table.document().has_stand_ins() => {
+            Ok((STAND_IN.to_owned(), None))
+        }
         (Some(name), None) => match env::var(&name.value) {
             Ok(text) if !text.is_empty() => Ok((text, None)),
             Ok(_) => Err((name.at, format!("the environment variable {} is empty", name.value))),

@@ -93,7 +93,8 @@ struct RequestRow {
 pub(crate) struct Counts(pub(crate) Vec<(&'static str, u64)>);
 
 impl Log {
-    pub(super) fn open(path: &Path) -> Result<Self, QueueError> {
+    /// Read a store that may be in use by an engine.
+    pub(crate) fn open(path: &Path) -> Result<Self, QueueError> {
         let log = Self { path: path.into(), idle: Arc::default() };
         let connection = log.connect()?;
         log.idle.lock().push(connection);
@@ -166,7 +167,7 @@ impl Log {
         .await
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Connection) -> Result<T, QueueError> + Send + 'static,
     ) -> Result<T, QueueError> {

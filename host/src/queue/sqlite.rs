@@ -3,6 +3,10 @@
 //!
 //! One process owns the file: it holds an exclusive lock beside it for life. So
 //! a lease that is found at opening belongs to a process that is gone, and is void.
+//!
+//! [`waiting`] has what lanes ask for.
+
+mod waiting;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -12,14 +16,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 
-use super::writer::Fact;
-use super::{Claimed, DuplicateKey, NewEvent, QueueError, Resent, Settlement, Waiting};
+use super::{DuplicateKey, Made, NewDelivery, NewEvent, QueueError, Resent, Settlement};
 use crate::clock::UnixMs;
-use crate::delivery::{Delivery, DeliveryId, Next, Status};
+use crate::delivery::{DeliveryId, Next, Status};
 use crate::event::{Event, EventId};
 
 /// The tables, as `user_version` counts them: one step a schema change, never edited.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/0001_init.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/0001_init.sql"),
+    include_str!("../../migrations/0002_lanes.sql"),
+];
 
 /// The first SQLite without the bug that lets a WAL reset corrupt a database
 /// (3.7.0 to 3.51.2).
@@ -143,58 +149,61 @@ impl Store {
         Ok(None)
     }
 
-    /// Promise a delivery, due now; `leased` when it is in hand already.
+    /// Promise a delivery, due now; `leased` when it is in hand already. True when it
+    /// has to wait behind another of its key instead.
     pub(super) fn insert_delivery(
         &mut self,
-        id: DeliveryId,
+        delivery: &NewDelivery,
         event: EventId,
-        route: &Arc<str>,
-        endpoint: &Arc<str>,
         leased: bool,
-    ) -> Result<(), QueueError> {
-        let route = self.labels.id(&self.connection, route)?;
-        let endpoint = self.labels.id(&self.connection, endpoint)?;
-        let sql =
-            "INSERT INTO deliveries (id, event, route, endpoint, status, leased, due, attempts)
-                   VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0)";
+    ) -> Result<bool, QueueError> {
+        let route = self.labels.id(&self.connection, &delivery.route)?;
+        let endpoint = self.labels.id(&self.connection, &delivery.endpoint)?;
+        let parked = match delivery.key {
+            Some(key) => self.is_held(route, key)?,
+            None => false,
+        };
+        let due = if parked { PARKED } else { signed(crate::clock::ms_of_id(delivery.id.0).0) };
+        let sql = "INSERT INTO deliveries
+                       (id, event, route, endpoint, status, leased, due, attempts, key)
+                   VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7)";
         self.connection.prepare_cached(sql)?.execute(params![
-            signed(id.0),
+            signed(delivery.id.0),
             signed(event.0),
             route,
             endpoint,
-            leased,
-            signed(crate::clock::ms_of_id(id.0).0),
+            leased && !parked,
+            due,
+            delivery.key.map(|it| it.0),
         ])?;
+        Ok(parked)
+    }
+
+    pub(super) fn release(&mut self, id: DeliveryId) -> Result<(), QueueError> {
+        (self.connection)
+            .prepare_cached("UPDATE deliveries SET leased = 0 WHERE id = ?1")?
+            .execute([signed(id.0)])?;
         Ok(())
     }
 
-    pub(super) fn note(&mut self, fact: &Fact) -> Result<(), QueueError> {
-        match fact {
-            Fact::Settled(settlement) => self.settle(settlement),
-            Fact::Released(id) => {
-                (self.connection)
-                    .prepare_cached("UPDATE deliveries SET leased = 0 WHERE id = ?1")?
-                    .execute([signed(id.0)])?;
-                Ok(())
-            }
-        }
-    }
-
-    fn settle(&mut self, settlement: &Settlement) -> Result<(), QueueError> {
-        let Settlement { delivery, attempt, next, now } = settlement;
+    pub(super) fn settle(&mut self, settlement: &Settlement) -> Result<(), QueueError> {
+        let Settlement { delivery, made, next, now } = settlement;
         let id = signed(delivery.0);
         let due = match next {
             Next::WaitUntil(at) => *at,
             _ => *now,
         };
         let status = status_number(next.status());
-        let Some(attempt) = attempt else {
-            (self.connection)
-                .prepare_cached(
-                    "UPDATE deliveries SET leased = 0, status = ?2, due = ?3 WHERE id = ?1",
-                )?
-                .execute(params![id, status, signed(due.0)])?;
-            return Ok(());
+        let attempt = match made {
+            Made::Attempt(attempt) => attempt,
+            Made::Nothing(fault) => {
+                let sql = "UPDATE deliveries SET leased = 0, status = ?2, due = ?3,
+                               error = coalesce(?4, error) WHERE id = ?1";
+                let error = fault.as_ref().map(ToString::to_string);
+                let values = params![id, status, signed(due.0), error];
+                self.connection.prepare_cached(sql)?.execute(values)?;
+                return Ok(());
+            }
         };
         let request = attempt.request.as_ref();
         let response = attempt.response.as_ref();
@@ -238,48 +247,6 @@ impl Store {
         Ok(())
     }
 
-    /// Lease up to `count` due deliveries of a route, oldest due first.
-    pub(super) fn claim(
-        &mut self,
-        route: &Arc<str>,
-        count: usize,
-        now: UnixMs,
-    ) -> Result<Claimed, QueueError> {
-        let label = self.labels.id(&self.connection, route)?;
-        let sql = "SELECT d.id, d.attempts, e.id, s.text, e.type, e.subject, e.time,
-                          e.attributes, e.data
-                   FROM deliveries d JOIN events e ON e.id = d.event JOIN labels s ON s.id = e.source
-                   WHERE d.route = ?1 AND d.status = 0 AND d.leased = 0 AND d.due <= ?2
-                   ORDER BY d.due, d.id LIMIT ?3";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let mut deliveries = Vec::new();
-        let mut rows = statement.query(params![label, signed(now.0), count])?;
-        let mut bytes = 0;
-        while bytes < CLAIM_BYTES_MAX
-            && let Some(row) = rows.next()?
-        {
-            deliveries.push(Delivery {
-                id: DeliveryId(unsigned(row.get(0)?)),
-                attempts: row.get(1)?,
-                event: Arc::new(event_of(row, 2)?),
-                route: route.clone(),
-            });
-            bytes += deliveries.last().map_or(0, |it| it.event.data.len());
-        }
-        drop(rows);
-        let mut lease =
-            self.connection.prepare_cached("UPDATE deliveries SET leased = 1 WHERE id = ?1")?;
-        for delivery in &deliveries {
-            lease.execute([signed(delivery.id.0)])?;
-        }
-        let sql = "SELECT min(due) FROM deliveries WHERE route = ?1 AND status = 0 AND leased = 0";
-        let next_due = (self.connection.prepare_cached(sql)?).query_row([label], |row| {
-            Ok(row.get::<_, Option<i64>>(0)?.map(|it| UnixMs(unsigned(it))))
-        })?;
-        Ok(Claimed { deliveries, next_due })
-    }
-
     pub(super) fn resend(
         &mut self,
         delivery: DeliveryId,
@@ -302,11 +269,16 @@ impl Store {
             self.connection.execute(sql, params![event, signed(new.0)])?;
             event = signed(new.0);
         }
-        let sql =
-            "INSERT INTO deliveries (id, event, route, endpoint, status, leased, due, attempts)
-                   SELECT ?2, ?3, route, endpoint, 0, 0, ?4, 0 FROM deliveries WHERE id = ?1";
+        // As it was promised then, so that it overtakes nothing of its key either.
+        let sql = "INSERT INTO deliveries
+                       (id, event, route, endpoint, status, leased, due, attempts, key)
+                   SELECT ?2, ?3, d.route, endpoint, 0, 0, iif(EXISTS (
+                       SELECT 1 FROM deliveries o
+                       WHERE o.route = d.route AND o.key = d.key AND o.status = 0), ?5, ?4), 0, key
+                   FROM deliveries d WHERE id = ?1";
         let new_id = signed(new_delivery.0);
-        self.connection.execute(sql, params![signed(delivery.0), new_id, event, signed(now.0)])?;
+        let values = params![signed(delivery.0), new_id, event, signed(now.0), PARKED];
+        self.connection.execute(sql, values)?;
         Ok((Resent { delivery: new_delivery, event: EventId(unsigned(event)) }, route))
     }
 
@@ -334,24 +306,13 @@ impl Store {
         }
         Ok(old.len())
     }
-
-    pub(super) fn waiting(&mut self) -> Result<Vec<Waiting>, QueueError> {
-        let sql = "SELECT r.text, min(d.due) FROM deliveries d JOIN labels r ON r.id = d.route
-                   WHERE d.status = 0 AND d.leased = 0 GROUP BY d.route";
-        let rows = (self.connection.prepare_cached(sql)?)
-            .query_map([], |row| {
-                Ok(Waiting { route: row.get(0)?, first_due: UnixMs(unsigned(row.get(1)?)) })
-            })?
-            .collect::<Result<_, _>>()?;
-        Ok(rows)
-    }
 }
 
 /// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
 const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
 
-/// Bodies that one claim takes into memory: an eighth of what may be in hand.
-const CLAIM_BYTES_MAX: usize = 8 << 20;
+/// When a delivery is due that waits behind another of its key: never by itself.
+const PARKED: i64 = i64::MAX;
 
 /// Page cache of the writer: the recent leaves of every index fit many times over.
 const CACHE_KIB: i64 = 16 * 1024;

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 
 use super::sqlite::Store;
 use super::{
-    COMMANDS_MAX, Claimed, NewDelivery, NewEvent, QueueError, Resent, Settlement, Waiting,
+    COMMANDS_MAX, Claimed, EndpointRecord, NewDelivery, NewEvent, QueueError, Resent, Settled,
+    Waiting,
 };
 use crate::clock::{IdClock, UnixMs};
-use crate::delivery::{Delivery, DeliveryId};
+use crate::delivery::{Delivery, DeliveryId, Status};
 use crate::event::EventId;
 use crate::lane::Slot;
 
@@ -48,6 +49,19 @@ pub(super) enum Command {
     Waiting {
         reply: Reply<Vec<Waiting>>,
     },
+    Hasten {
+        route: Arc<str>,
+        now: UnixMs,
+        reply: Reply<usize>,
+    },
+    Keep {
+        endpoint: EndpointRecord,
+        raised: Vec<NewEvent>,
+        reply: Reply<()>,
+    },
+    Endpoints {
+        reply: Reply<Vec<EndpointRecord>>,
+    },
     Flush {
         reply: Reply<()>,
     },
@@ -57,7 +71,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are of the large kind")]
 pub(super) enum Fact {
-    Settled(Settlement),
+    Settled(Settled),
     /// Given back, unattempted.
     Released(DeliveryId),
 }
@@ -151,12 +165,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Hand over a fact, which can wait a moment for company. Bounded by the
-    /// deliveries in hand, so never refused.
+    /// Hand over a fact, which can wait a moment for company unless another delivery
+    /// waits for it. Bounded by the deliveries in hand, so never refused.
     pub(super) fn note(&self, fact: Fact) {
+        let urgent = matches!(&fact, Fact::Settled(Settled { slot: Some(_), .. }));
         let mut gathered = self.inbox.gathered.lock();
         gathered.commands.push(Command::Note(fact));
-        if gathered.commands.len() == 1 {
+        let was_urgent = gathered.urgent;
+        gathered.urgent |= urgent;
+        if gathered.commands.len() == 1 || (urgent && !was_urgent) {
             self.inbox.arrived.notify_one();
         }
     }
@@ -225,26 +242,28 @@ impl Run {
         let mut asks = asks.into_iter();
         let mut owed = Owed::default();
         let result = self.store.transaction(|store| {
-            facts.iter().try_for_each(|fact| store.note(fact))?;
+            facts.iter().try_for_each(|fact| owed.note(store, fact))?;
             asks.try_for_each(|ask| owed.take(store, &self.ids, ask))
         });
         match result {
-            Ok(()) => self.hand_over(owed),
+            Ok(()) => self.hand_over(owed, facts),
             Err(error) => {
                 tracing::error!(%error, "a transaction failed and was rolled back");
                 owed.refuse(&error);
                 asks.for_each(|ask| ask.refuse(&error));
-                self.write_facts(&facts);
+                self.write_facts(facts);
             }
         }
     }
 
-    fn write_facts(&mut self, facts: &[Fact]) {
+    fn write_facts(&mut self, facts: Vec<Fact>) {
         while !facts.is_empty() {
-            let result =
-                self.store.transaction(|store| facts.iter().try_for_each(|fact| store.note(fact)));
+            let mut owed = Owed::default();
+            let result = self
+                .store
+                .transaction(|store| facts.iter().try_for_each(|fact| owed.note(store, fact)));
             match result {
-                Ok(()) => return,
+                Ok(()) => return self.hand_over(owed, facts),
                 Err(error) => tracing::error!(%error, "attempts wait for the store to take them"),
             }
             if self.inbox.gathered.lock().closed {
@@ -254,9 +273,25 @@ impl Run {
         }
     }
 
-    fn hand_over(&mut self, owed: Owed) {
+    /// The transaction is on disk: tell whoever waits, and pass on what is due. The
+    /// room of each delivery that has ended goes to the one that waited behind it.
+    fn hand_over(&mut self, mut owed: Owed, facts: Vec<Fact>) {
         for answer in owed.answers {
             answer(Ok(()));
+        }
+        let slots = facts.into_iter().filter_map(|it| match it {
+            Fact::Settled(settled) => Some((settled.settlement.delivery, settled.slot?)),
+            Fact::Released(_) => None,
+        });
+        for (ended, slot) in slots {
+            match owed.followers.iter().position(|(it, _)| *it == ended) {
+                Some(at) => {
+                    let (_, next) = owed.followers.swap_remove(at);
+                    let slot = slot.for_next(next.event.data.len());
+                    owed.in_hand.push((next, slot));
+                }
+                None => drop(slot),
+            }
         }
         let committed =
             Committed { in_hand: owed.in_hand, stored: owed.stored, accepted: owed.accepted };
@@ -270,6 +305,8 @@ impl Run {
 #[derive(Default)]
 struct Owed {
     in_hand: Vec<(Delivery, Slot)>,
+    /// What waited behind a delivery that has ended, and which.
+    followers: Vec<(DeliveryId, Delivery)>,
     stored: Vec<Arc<str>>,
     accepted: Vec<(Reply<Vec<EventId>>, Vec<EventId>)>,
     answers: Vec<Answer>,
@@ -278,9 +315,43 @@ struct Owed {
 type Answer = Box<dyn FnOnce(Result<(), &QueueError>)>;
 
 impl Owed {
+    fn note(&mut self, store: &mut Store, fact: &Fact) -> Result<(), QueueError> {
+        let settled = match fact {
+            Fact::Settled(settled) => settled,
+            Fact::Released(id) => return store.release(*id),
+        };
+        let Settled { settlement, health, raised, slot } = settled;
+        store.settle(settlement)?;
+        if let Some(endpoint) = health {
+            store.keep(endpoint)?;
+        }
+        for event in raised {
+            self.raise(store, event)?;
+        }
+        // With room in the lane it goes on from memory, without it from the store.
+        if slot.is_some()
+            && settlement.next.status() != Status::Pending
+            && let Some(next) = store.lease_follower(settlement.delivery, settlement.now)?
+        {
+            self.followers.push((settlement.delivery, next));
+        }
+        Ok(())
+    }
+
+    /// An event of the engine's own: nobody waits for it, and its deliveries wait
+    /// in the store.
+    fn raise(&mut self, store: &mut Store, event: &NewEvent) -> Result<(), QueueError> {
+        store.insert_event(&event.event, None)?;
+        for delivery in &event.deliveries {
+            store.insert_delivery(delivery, event.event.id, false)?;
+            self.stored.push(delivery.route.clone());
+        }
+        Ok(())
+    }
+
     fn take(&mut self, store: &mut Store, ids: &IdClock, ask: Command) -> Result<(), QueueError> {
         match ask {
-            Command::Note(fact) => store.note(&fact),
+            Command::Note(fact) => self.note(store, &fact),
             Command::Accept { events, reply } => {
                 // Found before anything of it is written: the others go on.
                 match store.check(&events) {
@@ -315,6 +386,18 @@ impl Owed {
             }
             Command::Prune { before, reply } => self.owe(reply, store.prune(before)),
             Command::Waiting { reply } => self.owe(reply, store.waiting()),
+            Command::Hasten { route, now, reply } => {
+                let hastened = store.hasten(&route, now);
+                self.stored.push(route);
+                self.owe(reply, hastened)
+            }
+            Command::Keep { endpoint, raised, reply } => {
+                let kept = store.keep(&endpoint);
+                let told =
+                    kept.and_then(|()| raised.iter().try_for_each(|it| self.raise(store, it)));
+                self.owe(reply, told)
+            }
+            Command::Endpoints { reply } => self.owe(reply, store.endpoints()),
             Command::Flush { reply } => self.owe(reply, Ok(())),
         }
     }
@@ -331,12 +414,16 @@ impl Owed {
                 continue;
             }
             accepted.push(event.id);
-            for NewDelivery { id, route, endpoint, slot } in deliveries {
-                store.insert_delivery(id, event.id, &route, &endpoint, slot.is_some())?;
+            for delivery in deliveries {
+                // What waits behind another gives its room back; its turn brings new room.
+                let parked = store.insert_delivery(&delivery, event.id, delivery.slot.is_some())?;
+                let NewDelivery { id, route, key, slot, .. } = delivery;
                 match slot {
+                    _ if parked => {}
                     Some(slot) => {
                         let event = event.clone();
-                        self.in_hand.push((Delivery { id, event, route, attempts: 0 }, slot));
+                        let delivery = Delivery { id, event, route, attempts: 0, key };
+                        self.in_hand.push((delivery, slot));
                     }
                     None => self.stored.push(route),
                 }
@@ -388,6 +475,9 @@ impl Command {
             Self::Resend { reply, .. } => tell(reply, error),
             Self::Prune { reply, .. } => tell(reply, error),
             Self::Waiting { reply } => tell(reply, error),
+            Self::Hasten { reply, .. } => tell(reply, error),
+            Self::Keep { reply, .. } => tell(reply, error),
+            Self::Endpoints { reply } => tell(reply, error),
             Self::Flush { reply } => tell(reply, error),
         }
     }

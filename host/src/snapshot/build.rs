@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 
 use super::Source;
 use crate::config::{
-    Digest, Folder, Hub, Marked, PluginUse, Policy, Position, Problem, RouteFile, Scope,
-    SourceFile, nearest, parse_policy,
+    BreakerKeys, Digest, Folder, Hub, Marked, PluginUse, Policy, Position, Problem, RouteFile,
+    Scope, SourceFile, nearest, parse_policy,
 };
-use crate::endpoint::Endpoint;
-use crate::event::TypePattern;
+use crate::endpoint::{BreakerRule, Endpoint, Order};
+use crate::event::{OWN_SOURCE, TypePattern};
 use crate::plugin::{Bound, Component, Key, Role, Runtime, Secrets, Unfit};
 use crate::retry::RetryPolicy;
 use crate::route::Route;
@@ -31,6 +31,10 @@ pub(super) struct Loaded {
 pub(super) struct Build {
     pub(super) plugins: HashMap<String, Loaded>,
     pub(super) problems: Vec<Problem>,
+    /// Plugins that are there and were not loaded: each has its own problem.
+    pub(super) refused: Vec<String>,
+    /// The number of the keys that stand in for secrets.
+    pub(super) stand_in: Option<u8>,
 }
 
 impl Build {
@@ -44,6 +48,15 @@ impl Build {
     ) {
         let mut new = Vec::new();
         for (name, file, bytes) in &folder.plugins {
+            // Before it is looked at: what is not allowed is not even parsed.
+            if let Err((at, message)) = folder.hub.pins.allow(name, &folder.digests[file]) {
+                match at {
+                    Some(at) => self.problem(Path::new("plugpost.toml"), at, message),
+                    None => self.problems.push(Problem { file: file.clone(), at: None, message }),
+                }
+                self.refused.push(name.clone());
+                continue;
+            }
             match before.get(&(name.clone(), folder.digests[file])) {
                 Some(known) => drop(self.plugins.insert(name.clone(), known.clone())),
                 None => new.push((name, file, bytes)),
@@ -69,6 +82,7 @@ impl Build {
                 Ok(it) => drop(self.plugins.insert((*name).clone(), it)),
                 Err(message) => {
                     let file = (*file).clone();
+                    self.refused.push((*name).clone());
                     self.problems.push(Problem { file, at: None, message });
                 }
             }
@@ -76,6 +90,13 @@ impl Build {
     }
 
     pub(super) fn source(&mut self, from: &SourceFile, hub: &Hub) -> Option<Source> {
+        if *from.name == *OWN_SOURCE {
+            let message = format!(
+                "`{}` is the source of the engine's own events: call this one differently",
+                OWN_SOURCE
+            );
+            self.problems.push(Problem { file: from.file.clone(), at: None, message });
+        }
         let plugin = from.plugin.as_ref().map(|it| self.bind(it, &from.file, &[Role::Source]));
         let known: Vec<&str> = hub.tokens.iter().map(|it| &*it.name).collect();
         for token in from.tokens.iter().flatten() {
@@ -189,14 +210,20 @@ impl Build {
             timeout: said.timeout.or(platform.timeout).unwrap_or(hub.timeout),
             concurrency: said.concurrency.or(platform.concurrency).unwrap_or(hub.concurrency),
             rate_limit: said.rate_limit.or(platform.rate_limit),
+            order: said.order.or(platform.order).unwrap_or(Order::Free),
+            breaker: breaker(&from.breaker, &policy.breaker),
+            disable_after: (said.disable_after.or(platform.disable_after))
+                .unwrap_or(hub.disable_after),
         })
     }
 
     fn check_sources(&mut self, from: &RouteFile, folder: &Folder) {
         // An event posted to /events belongs to the source named like its token.
         let tokens = folder.hub.tokens.iter().filter(|it| it.may(Scope::Ingest));
-        let known: Vec<&str> =
-            folder.sources.iter().map(|it| &*it.name).chain(tokens.map(|it| &*it.name)).collect();
+        let known: Vec<&str> = (folder.sources.iter().map(|it| &*it.name))
+            .chain(tokens.map(|it| &*it.name))
+            .chain([OWN_SOURCE])
+            .collect();
         for source in from.from.iter().flatten() {
             if !known.contains(&source.value.as_str()) {
                 let message = unknown("source", &source.value, &known);
@@ -232,9 +259,7 @@ impl Build {
     fn bind(&mut self, plugin: &PluginUse, file: &Path, roles: &[Role]) -> Option<Bound> {
         let name = &plugin.plugin.value;
         let Some(found) = self.plugins.get(name) else {
-            // A plugin that is there and did not load has its own problem.
-            let broken = self.problems.iter().any(|it| it.file == plugin_file(name));
-            if !broken {
+            if !self.refused.contains(name) {
                 let known: Vec<&str> = self.plugins.keys().map(String::as_str).collect();
                 let message = unknown("plugin", name, &known);
                 self.problem(file, plugin.plugin.at, message);
@@ -256,7 +281,7 @@ impl Build {
             let message = format!("settings{}: {error}", dotted(&pointer));
             wrong.push((at(&pointer), message));
         }
-        let secrets = secrets(plugin, &component, &mut wrong);
+        let secrets = secrets(plugin, &component, self.stand_in, &mut wrong);
         let mut bound = None;
         if wrong.is_empty() {
             match Bound::new(component, &plugin.settings.value.to_string(), secrets) {
@@ -284,6 +309,18 @@ impl Build {
     }
 }
 
+/// What the file says, then what the platform says, then what holds for all.
+fn breaker(said: &BreakerKeys, platform: &BreakerKeys) -> Option<BreakerRule> {
+    let default = BreakerRule::default();
+    said.enabled.or(platform.enabled).unwrap_or(true).then(|| BreakerRule {
+        window: said.window.or(platform.window).unwrap_or(default.window),
+        requests: said.requests.or(platform.requests).unwrap_or(default.requests),
+        success_ratio: (said.success_ratio.or(platform.success_ratio))
+            .unwrap_or(default.success_ratio),
+        rest: said.rest.or(platform.rest).unwrap_or(default.rest),
+    })
+}
+
 fn load_plugin(runtime: &Arc<Runtime>, name: &str, bytes: &[u8]) -> Result<Loaded, String> {
     let component = Component::load(runtime, name, bytes).map_err(|error| error.to_string())?;
     let description = component.description();
@@ -297,6 +334,7 @@ fn load_plugin(runtime: &Arc<Runtime>, name: &str, bytes: &[u8]) -> Result<Loade
 fn secrets(
     plugin: &PluginUse,
     component: &Component,
+    stand_in: Option<u8>,
     wrong: &mut Vec<(Position, String)>,
 ) -> Secrets {
     let needs = &component.description().secrets;
@@ -323,6 +361,10 @@ fn secrets(
         };
         let mut decoded = Vec::new();
         for version in versions {
+            if let Some(number) = stand_in {
+                decoded.push(Key::stand_in(number));
+                continue;
+            }
             let encoding = version.encoding.unwrap_or(need.encoding);
             match Key::decode(version.text.clone(), encoding) {
                 Ok(key) => decoded.push(key),

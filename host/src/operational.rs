@@ -1,0 +1,85 @@
+//! What the engine itself has to tell: events of the source `plugpost`, for the
+//! routes that name it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::attempt::Attempt;
+use crate::clock::UnixMs;
+use crate::delivery::Delivery;
+use crate::endpoint::Change;
+use crate::engine::Engine;
+use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE};
+use crate::queue::NewEvent;
+
+/// An endpoint took a turn. None when no route wants to hear of it.
+pub(crate) fn changed(
+    engine: &Engine,
+    route: &str,
+    url: &str,
+    change: &Change,
+    now: UnixMs,
+) -> Option<NewEvent> {
+    let mut data = json!({ "route": route, "endpoint": url });
+    let event_type = match change {
+        Change::Failing { since } => {
+            data["failing_since"] = json!(since.to_string());
+            "endpoint.failing"
+        }
+        Change::Recovered { failing_since } => {
+            data["failing_since"] = json!(failing_since.to_string());
+            "endpoint.recovered"
+        }
+        Change::Disabled(disabled) => {
+            data["reason"] = json!(*disabled.reason);
+            "endpoint.disabled"
+        }
+        Change::Enabled => "endpoint.enabled",
+    };
+    new_event(engine, event_type, route, &data, now)
+}
+
+/// A delivery became a dead letter after its last attempt. None when no route
+/// wants to hear of it.
+pub(crate) fn exhausted(
+    engine: &Engine,
+    delivery: &Delivery,
+    attempt: &Attempt,
+    now: UnixMs,
+) -> Option<NewEvent> {
+    let data = json!({
+        "route": &*delivery.route,
+        "delivery_id": delivery.id.to_string(),
+        "event_id": delivery.event.id.to_string(),
+        "type": &*delivery.event.event_type,
+        "subject": delivery.event.subject,
+        "attempts": attempt.number,
+        "status_code": attempt.response.as_ref().map(|it| it.status),
+        "error": attempt.fault.as_ref().map(ToString::to_string),
+    });
+    new_event(engine, "delivery.exhausted", &delivery.id.to_string(), &data, now)
+}
+
+fn new_event(
+    engine: &Engine,
+    event_type: &'static str,
+    subject: &str,
+    data: &Value,
+    now: UnixMs,
+) -> Option<NewEvent> {
+    let snapshot = engine.snapshot();
+    let mut routes = snapshot.routes.matching(OWN_SOURCE, event_type).peekable();
+    routes.peek()?;
+    let event = Arc::new(Event {
+        id: engine.queue.next_event_id(now),
+        source: OWN_SOURCE.into(),
+        event_type: event_type.into(),
+        subject: Some(subject.into()),
+        time: now,
+        attributes: vec![(MEDIA_TYPE.into(), "application/json".into())],
+        data: data.to_string().into(),
+    });
+    let deliveries = routes.map(|route| engine.promise(route, &event, None, now)).collect();
+    Some(NewEvent { event, duplicate_key: None, deliveries })
+}

@@ -1,0 +1,169 @@
+//! What lanes ask of the store: what is due, what follows what, and what was kept
+//! of the endpoints.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::{PARKED, Store, event_of, signed, unsigned};
+use crate::clock::UnixMs;
+use crate::delivery::{Delivery, DeliveryId};
+use crate::endpoint::{Disabled, HealthRecord, OrderKey};
+use crate::queue::{Claimed, EndpointRecord, QueueError, Waiting};
+
+/// Bodies that one claim takes into memory: an eighth of what may be in hand.
+const CLAIM_BYTES_MAX: usize = 8 << 20;
+
+/// A delivery with its event, as [`delivery_of`] reads it.
+const DELIVERY: &str = "
+    SELECT d.id, d.attempts, d.key, r.text, e.id, s.text, e.type, e.subject, e.time,
+           e.attributes, e.data
+    FROM deliveries d
+    JOIN events e ON e.id = d.event
+    JOIN labels s ON s.id = e.source
+    JOIN labels r ON r.id = d.route";
+
+impl Store {
+    /// Lease up to `count` due deliveries of a route, oldest due first.
+    pub(in crate::queue) fn claim(
+        &mut self,
+        route: &Arc<str>,
+        count: usize,
+        now: UnixMs,
+    ) -> Result<Claimed, QueueError> {
+        let label = self.labels.id(&self.connection, route)?;
+        let sql = format!(
+            "{DELIVERY} WHERE d.route = ?1 AND d.status = 0 AND d.leased = 0 AND d.due <= ?2
+             ORDER BY d.due, d.id LIMIT ?3"
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut deliveries = Vec::new();
+        let mut rows = statement.query(params![label, signed(now.0), count])?;
+        let mut bytes = 0;
+        while bytes < CLAIM_BYTES_MAX
+            && let Some(row) = rows.next()?
+        {
+            let delivery = delivery_of(row)?;
+            bytes += delivery.event.data.len();
+            deliveries.push(Delivery { route: route.clone(), ..delivery });
+        }
+        drop(rows);
+        let mut lease =
+            self.connection.prepare_cached("UPDATE deliveries SET leased = 1 WHERE id = ?1")?;
+        for delivery in &deliveries {
+            lease.execute([signed(delivery.id.0)])?;
+        }
+        let sql = "SELECT min(due) FROM deliveries
+                   WHERE route = ?1 AND status = 0 AND leased = 0 AND due < ?2";
+        let next_due = (self.connection.prepare_cached(sql)?)
+            .query_row(params![label, PARKED], |row| {
+                Ok(row.get::<_, Option<i64>>(0)?.map(|it| UnixMs(unsigned(it))))
+            })?;
+        Ok(Claimed { deliveries, next_due })
+    }
+
+    /// Does a delivery of this key wait or run already?
+    pub(super) fn is_held(&self, route: i64, key: OrderKey) -> Result<bool, QueueError> {
+        let sql = "SELECT 1 FROM deliveries WHERE route = ?1 AND key = ?2 AND status = 0 LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.exists(params![route, key.0])?)
+    }
+
+    /// Lease the delivery that waited behind this one, which has ended.
+    pub(in crate::queue) fn lease_follower(
+        &mut self,
+        ended: DeliveryId,
+        now: UnixMs,
+    ) -> Result<Option<Delivery>, QueueError> {
+        let sql = "SELECT n.id FROM deliveries d JOIN deliveries n
+                       ON n.route = d.route AND n.key = d.key AND n.status = 0
+                   WHERE d.id = ?1 ORDER BY n.id LIMIT 1";
+        let next = (self.connection.prepare_cached(sql)?)
+            .query_row([signed(ended.0)], |row| row.get::<_, i64>(0))
+            .optional()?;
+        let Some(next) = next else { return Ok(None) };
+        let sql = "UPDATE deliveries SET leased = 1, due = ?2 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute(params![next, signed(now.0)])?;
+        let sql = format!("{DELIVERY} WHERE d.id = ?1");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        Ok(Some(statement.query_row([next], delivery_of)?))
+    }
+
+    /// Make due now what waits for a later attempt because a plugin broke.
+    pub(in crate::queue) fn hasten(
+        &mut self,
+        route: &Arc<str>,
+        now: UnixMs,
+    ) -> Result<usize, QueueError> {
+        let route = self.labels.id(&self.connection, route)?;
+        let sql = "UPDATE deliveries SET due = ?2
+                   WHERE route = ?1 AND status = 0 AND leased = 0 AND due > ?2 AND due < ?3
+                       AND error GLOB 'plugin.*'";
+        Ok(self.connection.execute(sql, params![route, signed(now.0), PARKED])?)
+    }
+
+    /// The routes that have something waiting, and when the first of it is due.
+    pub(in crate::queue) fn waiting(&mut self) -> Result<Vec<Waiting>, QueueError> {
+        let sql = "SELECT r.text, min(d.due) FROM deliveries d JOIN labels r ON r.id = d.route
+                   WHERE d.status = 0 AND d.leased = 0 AND d.due < ?1 GROUP BY d.route";
+        let rows = (self.connection.prepare_cached(sql)?)
+            .query_map([PARKED], |row| {
+                Ok(Waiting { route: row.get(0)?, first_due: UnixMs(unsigned(row.get(1)?)) })
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(rows)
+    }
+
+    pub(in crate::queue) fn keep(&mut self, endpoint: &EndpointRecord) -> Result<(), QueueError> {
+        let route = self.labels.id(&self.connection, &endpoint.route)?;
+        let url = self.labels.id(&self.connection, &endpoint.url)?;
+        let HealthRecord { failing_since, disabled } = &endpoint.health;
+        let sql = "INSERT INTO endpoints (route, url, failing_since, disabled_since, reason)
+                   VALUES (?1, ?2, ?3, ?4, ?5)
+                   ON CONFLICT DO UPDATE SET failing_since = excluded.failing_since,
+                       disabled_since = excluded.disabled_since, reason = excluded.reason";
+        self.connection.execute(
+            sql,
+            params![
+                route,
+                url,
+                failing_since.map(|it| signed(it.0)),
+                disabled.as_ref().map(|it| signed(it.since.0)),
+                disabled.as_ref().map(|it| &*it.reason),
+            ],
+        )?;
+        Ok(())
+    }
+
+    pub(in crate::queue) fn endpoints(&mut self) -> Result<Vec<EndpointRecord>, QueueError> {
+        let sql = "SELECT r.text, u.text, failing_since, disabled_since, reason FROM endpoints
+                   JOIN labels r ON r.id = route JOIN labels u ON u.id = url";
+        let moment = |it: i64| UnixMs(unsigned(it));
+        let record = |row: &Row<'_>| {
+            let since = row.get::<_, Option<i64>>(3)?.map(moment);
+            let reason = row.get::<_, Option<Arc<str>>>(4)?.unwrap_or_default();
+            Ok(EndpointRecord {
+                route: row.get(0)?,
+                url: row.get(1)?,
+                health: HealthRecord {
+                    failing_since: row.get::<_, Option<i64>>(2)?.map(moment),
+                    disabled: since.map(|since| Disabled { since, reason }),
+                },
+            })
+        };
+        let mut statement = self.connection.prepare(sql)?;
+        let records = statement.query_map([], record)?.collect::<Result<_, _>>()?;
+        Ok(records)
+    }
+}
+
+fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    Ok(Delivery {
+        id: DeliveryId(unsigned(row.get(0)?)),
+        attempts: row.get(1)?,
+        key: row.get::<_, Option<i64>>(2)?.map(OrderKey),
+        route: row.get(3)?,
+        event: Arc::new(event_of(row, 4)?),
+    })
+}
