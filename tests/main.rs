@@ -11,6 +11,7 @@ mod fidelity;
 mod hostile_http;
 mod ingest;
 
+mod backlog;
 mod footprint;
 mod health;
 mod lanes;

@@ -17,9 +17,14 @@ const PLATFORMS: [(&str, &str, &str); 5] = [
     (
         "bigcommerce-b2b",
         "store/company/created",
-        "secrets.client_secret = { file = \"secrets/plain\" }",
+        "settings.store_id = \"77\"\nsettings.store_hash = \"abc123\"\n\
+         secrets.client_secret = { file = \"secrets/plain\" }",
     ),
-    ("buildr", "opportunity.create", "secrets.key = { file = \"secrets/key\" }"),
+    (
+        "buildr",
+        "opportunity.create",
+        "settings.base_url = \"https://crm.example.com\"\nsecrets.key = { file = \"secrets/key\" }",
+    ),
     ("nue", "order.activated", "secrets.shared = { file = \"secrets/plain\" }"),
     (
         "ordermentum",
@@ -66,6 +71,7 @@ fn sent() -> (Hub, Receiver) {
         engine.send("plain.text", body);
     }
     engine.drained();
+    assert_eq!(engine.deliveries("status=delivered").len(), PLATFORMS.len() + 4);
     let ended = engine.stop();
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
     // What was sent tells; no secret is needed to look at it again.
@@ -107,17 +113,15 @@ fn a_folder_that_was_not_changed_changes_nothing() {
 #[test]
 fn another_setting_is_shown_as_a_diff_of_the_body() {
     let (hub, _receiver) = sent();
-    edit(
-        &hub,
-        "routes/bigcommerce-b2b.toml",
-        "platform = \"bigcommerce-b2b\"",
-        "platform = \"bigcommerce-b2b\"\nsettings.store_id = 77",
-    );
+    edit(&hub, "routes/bigcommerce-b2b.toml", "\"77\"", "\"78\"");
     let ran = plan(&hub, &[]);
     assert_eq!(ran.status, Some(1), "{}", ran.stdout);
     assert!(ran.stdout.starts_with("route bigcommerce-b2b\n  evt_"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("    +"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("77"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("-  \"store_id\": \"77\",\n    +  \"store_id\": \"78\","),
+        "{}",
+        ran.stdout
+    );
     assert!(
         ran.stdout.ends_with("9 events, 13 deliveries compared: 1 differs\n"),
         "{}",
@@ -144,7 +148,7 @@ fn another_url_plugin_or_filter_is_a_difference_and_another_limit_is_none() {
         "standard-webhooks\"\n",
         "http-auth\"\nsettings.scheme = \"bearer\"\n",
     );
-    edit(&hub, "routes/plain.toml", "secrets.key", "secrets.token");
+    edit(&hub, "routes/plain.toml", "secrets.key", "secrets.secret");
     hub.plugin("http-auth");
     let signed = differences(&hub);
     assert_eq!(signed.len(), 4, "{signed:?}");

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use document::{Marked, Position, nearest};
+pub(crate) use document::{Marked, Position, duration_text, nearest};
 pub(crate) use hub::{Hub, Scope, Token};
 pub(crate) use route::{BreakerKeys, Policy, RouteFile, parse_policy};
 pub(crate) use secret::SecretFrom;

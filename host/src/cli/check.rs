@@ -5,7 +5,9 @@ use std::path::Path;
 use serde_json::json;
 
 use super::say;
-use crate::config::Problem;
+use crate::config::{Problem, duration_text};
+use crate::endpoint::{Endpoint, Order};
+use crate::route::Route;
 use crate::snapshot;
 
 pub(super) fn run(folder: &Path, json: bool) -> anyhow::Result<bool> {
@@ -42,16 +44,10 @@ pub(super) fn run(folder: &Path, json: bool) -> anyhow::Result<bool> {
             let mut routes: Vec<_> = snapshot.routes.iter().collect();
             routes.sort_by(|a, b| a.name.cmp(&b.name));
             for route in routes {
-                let endpoint = &route.endpoint;
-                let rate = endpoint.rate_limit.map_or(String::new(), |it| format!(", {it}"));
-                say(format!(
-                    "route   {:<20} {} ({} attempts, {:?}, {} at once{rate})",
-                    route.name,
-                    endpoint.url,
-                    route.retry.schedule.len() + 1,
-                    endpoint.timeout,
-                    endpoint.concurrency,
-                ))?;
+                say(format!("route   {:<20} {}", route.name, route.endpoint.url))?;
+                for line in rules(route) {
+                    say(format!("{:29}{line}", ""))?;
+                }
             }
             say("all is well")?;
             Ok(true)
@@ -61,6 +57,38 @@ pub(super) fn run(folder: &Path, json: bool) -> anyhow::Result<bool> {
             Ok(false)
         }
     }
+}
+
+/// How a route delivers: what its file says, its platform, or the defaults.
+fn rules(route: &Route) -> [String; 2] {
+    let Endpoint { timeout, concurrency, rate_limit, order, breaker, disable_after, .. } =
+        &route.endpoint;
+    let attempts = route.retry.schedule.len() + 1;
+    let within = duration_text(route.retry.schedule.iter().sum());
+    let rate = rate_limit.map_or(String::new(), |it| format!(", {it}"));
+    let order = match order {
+        Order::Free => String::new(),
+        order => format!(", in order by {}", order.as_str()),
+    };
+    let breaker = breaker.map_or("no breaker".to_owned(), |it| {
+        format!(
+            "rests {} when fewer than {} % of {} or more succeed in {}",
+            duration_text(it.rest),
+            (it.success_ratio * 1000.0).round() / 10.0,
+            it.requests,
+            duration_text(it.window),
+        )
+    });
+    let disabled = disable_after.map_or("never disabled for failing".to_owned(), |it| {
+        format!("disabled after {} of failures only", duration_text(it))
+    });
+    let timeout = duration_text(*timeout);
+    [
+        format!(
+            "{attempts} attempts over {within}, {timeout} each, {concurrency} at once{rate}{order}"
+        ),
+        format!("{breaker}; {disabled}"),
+    ]
 }
 
 /// Each problem on a line of its own, and how many there are.
