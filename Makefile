@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves all of it.
 
-.PHONY: help demo test bench check host plugins examples
+.PHONY: help demo test fuzz bench check host plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -13,6 +13,10 @@ test: check host examples ## Run every test
 	cargo build --quiet --locked --release --package verify
 	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
 	cargo test --locked --release --package plugpost
+	@if command -v python3 >/dev/null; then EXAMPLES=5 tests/fuzz-api.sh; else echo "no python3: the API is not fuzzed"; fi
+
+fuzz: host ## Fuzz the admin API by its own description (EXAMPLES)
+	tests/fuzz-api.sh
 
 bench: host plugins ## Measure beside a raw hyper relay (BENCH_SECONDS, BENCH_ONLY)
 	cargo bench --quiet --locked --package plugpost --profile release --bench relay
@@ -30,6 +34,7 @@ plugins:
 # An example is a complete folder: it has its own copy of the plugins it uses.
 examples: plugins
 	@for folder in examples/*/; do \
+		[ -f $$folder/plugpost.toml ] || continue; \
 		mkdir -p $$folder/plugins; \
 		for use in $$(sed -n 's/^\(plugin\|platform\) = "\(.*\)"/\2/p' $$folder/sources/*.toml $$folder/routes/*.toml | sort -u); do \
 			cmp -s target/plugins/$$use.wasm $$folder/plugins/$$use.wasm || cp target/plugins/$$use.wasm $$folder/plugins/; \

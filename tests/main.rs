@@ -20,7 +20,9 @@ mod order;
 mod receivers;
 mod reload;
 mod retry;
+mod search;
 mod secrets;
+mod steer;
 
 mod crash;
 mod pins;
@@ -28,8 +30,11 @@ mod plugin_limits;
 mod shutdown;
 mod store_full;
 
+mod command_line;
 mod config_check;
+mod dashboard;
 mod demo;
+mod openapi;
 mod plan;
 
 mod readme;

@@ -4,16 +4,21 @@
 mod check;
 mod deliveries;
 mod demo;
+mod events;
+mod generate;
+mod listen;
 mod plan;
 mod plugin;
+mod recover;
 mod remote;
 mod send;
 mod serve;
+mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A webhook delivery engine whose platforms are WebAssembly plugins.
 #[derive(Parser)]
@@ -44,15 +49,33 @@ enum Command {
     Plan(plan::Arguments),
     /// Send an event to a running engine
     Send(send::Send),
+    /// List events, or show one as it came in
+    Events(events::Events),
     /// List deliveries, or show one with its attempts
     Deliveries(deliveries::Deliveries),
     /// Deliver an event again
     Resend(deliveries::Resend),
+    /// Send a range of deliveries again, and show how far it is
+    Recover(recover::Recover),
+    /// Show attempts as they happen
+    Tail(tail::Tail),
+    /// Be a receiver: show what arrives, and verify it
+    Listen(listen::Listen),
     /// Start everything with a receiver of its own, and show deliveries as they happen
     Demo(demo::Demo),
     /// Work on a plugin
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder; it is made if need be
+        folder: PathBuf,
+    },
     /// Be the compiler of a running engine
     #[command(name = crate::plugin::COMPILE_COMMAND, hide = true)]
     Compile,
@@ -68,6 +91,12 @@ pub fn main() -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Resend(resend) => resend.run(),
+        Command::Events(events) => events.run(),
+        Command::Recover(recover) => recover.run(),
+        Command::Tail(tail) => tail.run(),
+        Command::Listen(listen) => listen.run(),
+        Command::Completions { shell } => generate::completions(shell, Arguments::command()),
+        Command::Man { folder } => generate::man(&folder, Arguments::command()),
         Command::Demo(demo) => demo.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Compile => compile(),
@@ -89,10 +118,23 @@ fn compile() -> anyhow::Result<bool> {
 /// Print a line; a reader that has gone away ends the command quietly.
 fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
     use std::io::{ErrorKind, Write as _};
-    match writeln!(std::io::stdout(), "{line}") {
+    // Without its colours where nobody would see them, or NO_COLOR is set.
+    match writeln!(anstream::stdout(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         result => Ok(result?),
     }
+}
+
+/// How an outcome or a status looks.
+fn styled(word: &str, width: usize) -> String {
+    let style = anstyle::Style::new();
+    let style = match word {
+        "delivered" => style.fg_color(Some(anstyle::AnsiColor::Green.into())),
+        "retry" | "pending" => style.fg_color(Some(anstyle::AnsiColor::Yellow.into())),
+        "reject" | "dead" => style.fg_color(Some(anstyle::AnsiColor::Red.into())),
+        _ => style.dimmed(),
+    };
+    format!("{style}{word:<width$}{style:#}")
 }
 
 /// A runtime for commands that make a few requests.

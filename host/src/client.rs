@@ -97,6 +97,19 @@ impl Client {
         }
     }
 
+    /// Send a request and return the answer's beginning, for the command line: its body
+    /// goes on for as long as the engine does.
+    pub(crate) async fn open(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+    ) -> Result<http::Response<hyper::body::Incoming>, Fault> {
+        match tokio::time::timeout(timeout, self.0.request(request)).await {
+            Ok(result) => result.map_err(|error| fault_of(&error)),
+            Err(_) => Err(Fault::retry("timeout", format!("no answer within {timeout:?}"))),
+        }
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Fault> {
         let response = self.0.request(request).await.map_err(|error| fault_of(&error))?;
         let status = response.status().as_u16();

@@ -121,6 +121,15 @@ pub(crate) fn id_from_text(text: &str) -> Option<u64> {
     })
 }
 
+/// The first and the last id whose text starts so; none when no id does.
+pub(crate) fn id_floor(start: &str) -> Option<(u64, u64)> {
+    let rest = 13_usize.checked_sub(start.len())?;
+    let first = id_from_text(&format!("{start}{}", "0".repeat(rest)))?;
+    let last = id_from_text(&format!("{start}{}", "z".repeat(rest)));
+    // `z…` alone is more than 64 bits hold.
+    Some((first, last.unwrap_or(u64::MAX)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -172,8 +172,7 @@ impl Folder {
         let versions = uses.flat_map(|it| &it.secrets).flat_map(|(_, versions)| versions);
         let of_plugins = versions.filter_map(|it| Some((it.file.as_deref()?, it.text.as_bytes())));
         let of_tokens = self.hub.tokens.iter();
-        let of_tokens =
-            of_tokens.filter_map(|it| Some((it.file.as_deref()?, it.secret.as_bytes())));
+        let of_tokens = of_tokens.filter_map(|it| Some((it.file.as_deref()?, &it.sha256[..])));
         of_plugins.chain(of_tokens)
     }
 }

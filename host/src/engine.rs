@@ -14,9 +14,11 @@ use crate::clock::{self, UnixMs};
 use crate::event::Event;
 use crate::lane::{Lanes, Slot};
 use crate::metrics::Metrics;
-use crate::queue::{NewDelivery, Queue, QueueError};
+use crate::queue::{NewDelivery, Queue, QueueError, Retention};
+use crate::recover::Recoveries;
 use crate::route::Route;
 use crate::snapshot::Snapshot;
+use crate::stream::Stream;
 
 /// A running engine. Held by the listeners and, weakly, by the lanes.
 #[derive(Debug)]
@@ -26,10 +28,12 @@ pub(crate) struct Engine {
     pub(crate) lanes: Lanes,
     pub(crate) client: Client,
     pub(crate) metrics: Metrics,
+    pub(crate) stream: Stream,
+    pub(crate) recoveries: Recoveries,
 }
 
-/// Between two looks for events that are older than the retention.
-const PRUNE_PAUSE: Duration = Duration::from_mins(1);
+/// Between two batches of pruning: what comes in goes first.
+const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Open the store and take up what waits in it.
@@ -46,6 +50,8 @@ impl Engine {
             lanes: Lanes::new(engine.clone()),
             client,
             metrics: Metrics::default(),
+            stream: Stream::default(),
+            recoveries: Recoveries::default(),
         });
         let weak = Arc::downgrade(&engine);
         tokio::spawn(async move {
@@ -109,14 +115,17 @@ impl Engine {
     }
 }
 
-async fn prune(engine: std::sync::Weak<Engine>, retention: Duration) {
+async fn prune(engine: std::sync::Weak<Engine>, retention: Retention) {
     loop {
-        tokio::time::sleep(PRUNE_PAUSE).await;
+        tokio::time::sleep(retention.pause()).await;
         loop {
             let Some(engine) = engine.upgrade() else { return };
             match engine.queue.prune(retention, clock::now()).await {
                 Ok(0) => break,
-                Ok(events) => tracing::debug!(events, "pruned what is older than the retention"),
+                Ok(events) => {
+                    tracing::debug!(events, "pruned what is kept no longer");
+                    tokio::time::sleep(BATCH_PAUSE).await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "could not prune");
                     break;

@@ -18,6 +18,7 @@
 //! - [`operational`] tells, as events, what the engine itself has to tell.
 //! - [`reload`] watches the folder and publishes a new snapshot when it is good.
 //! - [`plugin`] runs WebAssembly components. Only it knows of wasmtime.
+//! - [`stream`] tells of attempts as they happen, [`recover`] resends a range.
 //! - [`plan`] holds what would be sent now against what was sent; [`cases`] are a
 //!   plugin's own tests.
 //! - [`admin`] shows the log; [`cli`] is what a user types.
@@ -47,11 +48,14 @@ mod lane;
 mod operational;
 mod pipeline;
 mod queue;
+mod recover;
 mod reload;
+mod stream;
 
 mod client;
 mod plugin;
 
+#[expect(unused_qualifications, reason = "what utoipa's macros write is qualified")]
 mod admin;
 mod metrics;
 

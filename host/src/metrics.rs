@@ -6,12 +6,13 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::attempt::Outcome;
 use crate::engine::Engine;
+use crate::queue::log::Backlog;
 
 /// What the engine counts.
 #[derive(Debug)]
@@ -26,7 +27,13 @@ pub(crate) struct Metrics {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reload {
-    good: bool,
+    /// `published` or `refused`
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRoute {
+    route: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,19 +76,20 @@ impl Default for Metrics {
             metrics.ingested.clone(),
         );
         registry.register("attempts", "Attempts made, by outcome", metrics.attempts.clone());
-        registry.register(
-            "attempt_seconds",
+        registry.register_with_unit(
+            "attempt_duration",
             "From the first plugin call to the last byte of the response",
+            Unit::Seconds,
             metrics.attempt_seconds.clone(),
         );
         registry.register(
-            "filtered",
+            "deliveries_filtered",
             "Deliveries that a filter declined",
             metrics.filtered.clone(),
         );
         registry.register(
             "reloads",
-            "Reloads of the folder, good or refused",
+            "Reloads of the folder, published or refused",
             metrics.reloads.clone(),
         );
         Self { registry, ..metrics }
@@ -100,7 +108,8 @@ impl Metrics {
     }
 
     pub(crate) fn reloaded(&self, good: bool) {
-        self.reloads.get_or_create(&Reload { good }).inc();
+        let result = if good { "published" } else { "refused" };
+        self.reloads.get_or_create(&Reload { result }).inc();
     }
 
     pub(crate) fn filtered(&self) {
@@ -108,8 +117,8 @@ impl Metrics {
     }
 }
 
-/// Everything, in the OpenMetrics text format.
-pub(crate) fn render(engine: &Engine) -> Result<String, std::fmt::Error> {
+/// Everything, with what waits in the store, in the OpenMetrics text format.
+pub(crate) fn render(engine: &Engine, backlog: &[Backlog]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode(&mut text, &engine.metrics.registry)?;
     let mut now = Registry::with_prefix("plugpost");
@@ -124,7 +133,22 @@ pub(crate) fn render(engine: &Engine) -> Result<String, std::fmt::Error> {
         "Writes that wait for the next commit",
         gauge(engine.queue.depth()),
     );
+    let waiting = Family::<OfRoute, Gauge>::default();
     let snapshot = engine.snapshot();
+    // A route without a backlog says so.
+    for route in snapshot.routes.iter() {
+        waiting.get_or_create(&OfRoute { route: route.name.to_string() }).set(0);
+    }
+    for Backlog { route, deliveries, .. } in backlog {
+        let deliveries = i64::try_from(*deliveries).unwrap_or(i64::MAX);
+        waiting.get_or_create(&OfRoute { route: route.clone() }).set(deliveries);
+    }
+    now.register("deliveries_waiting", "Deliveries that wait in the store, by route", waiting);
+    now.register(
+        "stream_listeners",
+        "Connections that follow attempts as they happen",
+        gauge(engine.stream.listeners()),
+    );
     now.register(
         "snapshot",
         "The number of the snapshot in force",

@@ -82,6 +82,7 @@ impl From<QueueError> for HttpProblem {
                 Self::unavailable(error.to_string())
             }
             QueueError::KeyReused => Self::new(StatusCode::CONFLICT, error.to_string()),
+            QueueError::Pruned => Self::new(StatusCode::GONE, error.to_string()),
             QueueError::NotFound => Self::not_found(error.to_string()),
         }
     }

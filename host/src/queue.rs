@@ -6,14 +6,16 @@
 //! All SQL is in [`sqlite`]; reading for people is in [`log`], reading what was
 //! sent in [`recorded`].
 
+mod columns;
 pub(crate) mod log;
 pub(crate) mod recorded;
+mod retention;
 mod sqlite;
+mod steer;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -24,6 +26,8 @@ use crate::endpoint::{HealthRecord, OrderKey};
 use crate::event::{Event, EventId};
 use crate::lane::Slot;
 
+pub(crate) use retention::Retention;
+pub(crate) use steer::Cancelled;
 pub(crate) use writer::{Committed, Handover};
 
 /// A handle on the queue. Cheap to clone; the writer ends when the last is gone.
@@ -134,6 +138,9 @@ pub(crate) enum QueueError {
     /// There is no delivery, or no event, of that id.
     #[error("nothing of that id")]
     NotFound,
+    /// The event's data is gone, by the retention of payloads.
+    #[error("the event's data was pruned (store.retention_payloads): it cannot be sent again")]
+    Pruned,
     /// Anything else.
     #[error("store: {0}")]
     Broken(Arc<str>),
@@ -152,7 +159,7 @@ impl Queue {
     ) -> Result<Self, QueueError> {
         let store = sqlite::Store::open(path, bytes_max)?;
         let ids = Arc::new(IdClock::after(store.last_id()?));
-        let reader = log::Log::open(path)?;
+        let reader = log::Log::open(path, store.columns.tails.clone())?;
         let writer = Arc::new(writer::Writer::start(store, ids.clone(), handover)?);
         Ok(Self { writer, ids, reader })
     }
@@ -213,9 +220,23 @@ impl Queue {
         self.ask(|reply| writer::Command::Resend { delivery, as_new, now, reply }).await
     }
 
-    /// Delete what is older than `keep` and not waiting. Returns how many events went.
-    pub(crate) async fn prune(&self, keep: Duration, now: UnixMs) -> Result<usize, QueueError> {
-        self.ask(|reply| writer::Command::Prune { before: now.minus(keep), reply }).await
+    /// End a delivery that waits: it becomes dead.
+    pub(crate) async fn cancel(
+        &self,
+        delivery: DeliveryId,
+        now: UnixMs,
+    ) -> Result<Cancelled, QueueError> {
+        self.ask(|reply| writer::Command::Cancel { delivery, now, reply }).await
+    }
+
+    /// Delete a batch of what is kept no longer and is not waiting. Returns how many
+    /// events it touched; 0 when there is nothing left to do.
+    pub(crate) async fn prune(
+        &self,
+        retention: Retention,
+        now: UnixMs,
+    ) -> Result<usize, QueueError> {
+        self.ask(|reply| writer::Command::Prune { retention, now, reply }).await
     }
 
     /// Make due now what waits for a later attempt because a plugin broke: it has

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::remote::Admin;
-use super::{block_on, say};
+use super::remote::{Admin, query};
+use super::{block_on, say, styled};
 
 /// List deliveries, newest first; with an id, show one with its attempts
 #[derive(Args)]
@@ -14,7 +14,7 @@ pub(super) struct Deliveries {
     /// pending, delivered, filtered or dead
     #[arg(long)]
     status: Option<String>,
-    /// An event type
+    /// An event type, or the start of one before a `*`
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
     /// The id of the resource the event is about
@@ -35,6 +35,12 @@ pub(super) struct Deliveries {
     /// Before then (RFC 3339)
     #[arg(long)]
     until: Option<String>,
+    /// An id, the start of one, or words of the last error
+    #[arg(long, short)]
+    q: Option<String>,
+    /// `next` of the page before, as --json shows it
+    #[arg(long)]
+    cursor: Option<String>,
     /// How many
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -76,23 +82,20 @@ impl Deliveries {
     }
 
     fn query(&self) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        let pairs = [
-            ("status", &self.status),
-            ("type", &self.event_type),
-            ("subject", &self.subject),
-            ("source", &self.source),
-            ("route", &self.route),
-            ("endpoint", &self.endpoint),
-            ("since", &self.since),
-            ("until", &self.until),
-        ];
-        for (name, value) in pairs {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        }
-        query.append_pair("limit", &self.limit.to_string()).finish()
+        let limit = self.limit.to_string();
+        query([
+            ("status", self.status.as_deref()),
+            ("type", self.event_type.as_deref()),
+            ("subject", self.subject.as_deref()),
+            ("source", self.source.as_deref()),
+            ("route", self.route.as_deref()),
+            ("endpoint", self.endpoint.as_deref()),
+            ("since", self.since.as_deref()),
+            ("until", self.until.as_deref()),
+            ("q", self.q.as_deref()),
+            ("cursor", self.cursor.as_deref()),
+            ("limit", Some(&limit)),
+        ])
     }
 }
 
@@ -109,10 +112,10 @@ impl Resend {
 fn line(row: &Value) -> String {
     let text = |name: &str| row[name].as_str().unwrap_or("-");
     format!(
-        "{}  {}  {:<9} {:>2}  {:<28} {:<20} {}",
+        "{}  {}  {} {:>2}  {:<28} {:<20} {}",
         text("id"),
         text("created_at"),
-        text("status"),
+        styled(text("status"), 9),
         row["attempts"],
         text("type"),
         text("route"),

@@ -6,7 +6,7 @@
 
 mod exchange;
 mod receiver;
-mod signing;
+pub(super) mod signing;
 
 use std::fs;
 use std::path::{Path, PathBuf};

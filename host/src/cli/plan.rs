@@ -73,7 +73,7 @@ impl Arguments {
         if !store.is_file() {
             bail!("there is no store {}: no event was recorded yet", store.display());
         }
-        let log = Log::open(store).with_context(|| store.display().to_string())?;
+        let log = Log::of_file(store).with_context(|| store.display().to_string())?;
         let (sender, mut recorded) = mpsc::channel(READ_AHEAD);
         let last = self.last;
         let read = tokio::spawn(async move {

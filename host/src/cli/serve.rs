@@ -97,6 +97,7 @@ impl Running {
     pub(super) async fn stop(self) {
         let deadline = Instant::now() + self.engine.snapshot().hub.stop_timeout;
         tracing::info!("stopping");
+        self.engine.stream.close();
         let _ = self.stop.send(true);
         let listeners = self.listeners;
         let quiet = async {

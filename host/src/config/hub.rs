@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use zeroize::Zeroizing;
+use sha2::{Digest as _, Sha256};
 
 use super::Found;
 use super::document::{Document, Marked, Table};
@@ -15,6 +15,7 @@ use super::pins::Pins;
 use super::route;
 use super::{SecretFrom, is_name, secret};
 use crate::event::OWN_SOURCE;
+use crate::queue::Retention;
 
 /// The engine's own settings.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub(crate) struct Hub {
     pub(crate) store: PathBuf,
     /// Above this size no more is taken in; what is accepted goes on.
     pub(crate) store_bytes_max: u64,
-    /// How long an event is kept after it came in.
-    pub(crate) retention: Duration,
+    /// How long events and payloads are kept after they came in, and how much.
+    pub(crate) retention: Retention,
     pub(crate) allow_networks: Vec<IpNet>,
     /// The default for endpoints.
     pub(crate) timeout: Duration,
@@ -49,7 +50,8 @@ pub(crate) struct Hub {
 /// A caller of the API.
 pub(crate) struct Token {
     pub(crate) name: Arc<str>,
-    pub(crate) secret: Zeroizing<String>,
+    /// SHA-256 of the secret: what a caller's is compared with.
+    pub(crate) sha256: [u8; 32],
     /// Where the secret was read; none for the environment.
     pub(crate) file: Option<PathBuf>,
     pub(crate) scopes: Vec<Scope>,
@@ -86,7 +88,11 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             store: folder.join("plugpost.db"),
             store_bytes_max: 16 << 30,
-            retention: Duration::from_hours(30 * 24),
+            retention: Retention {
+                rows: Duration::from_hours(30 * 24),
+                payloads: None,
+                bytes: None,
+            },
             allow_networks: Vec::new(),
             timeout: Duration::from_secs(15),
             concurrency: 16,
@@ -143,7 +149,15 @@ impl Hub {
         set(&mut self.store, store.value.parsed("url", path));
         let bytes = store.value.integer("bytes_max", STORE_BYTES_MIN..i64::MAX);
         set(&mut self.store_bytes_max, bytes.map(|it| it.map(i64::unsigned_abs)));
-        set(&mut self.retention, store.value.duration("retention"));
+        set(&mut self.retention.rows, store.value.duration("retention"));
+        let payloads = store.value.duration("retention_payloads");
+        if let Some(it) = payloads.as_ref().filter(|it| it.value > self.retention.rows) {
+            let message = "payloads cannot be kept longer than store.retention keeps their events";
+            store.value.problem(it.at, message);
+        }
+        set(&mut self.retention.payloads, payloads.map(|it| it.map(Some)));
+        let bytes = store.value.integer("retention_bytes", STORE_BYTES_MIN..i64::MAX);
+        set(&mut self.retention.bytes, bytes.map(|it| it.map(|it| Some(it.unsigned_abs()))));
     }
 
     fn take_delivery(&mut self, root: &Table<'_, '_>) {
@@ -192,16 +206,7 @@ impl Hub {
             "default" => Ok(()),
             _ => Err(format!("there is no tenant `{text}`: `default` is the only one so far")),
         });
-        let secret = match table.table("secret") {
-            Some(it) => secret::read(&it, folder),
-            None => {
-                table.problem(
-                    *at,
-                    "a token has a secret = { env = \"NAME\" } or { file = \"path\" }",
-                );
-                None
-            }
-        };
+        let secret = token_secret(table, *at, folder);
         let (Some(name), Some(scopes)) = (name, scopes) else {
             table.problem(*at, "a token has a name and scopes");
             return;
@@ -209,10 +214,43 @@ impl Hub {
         if self.tokens.iter().any(|it| it.name == name.value) {
             table.problem(name.at, format!("there are two tokens called `{}`", name.value));
         }
-        if let Some(secret) = secret {
+        if let Some((sha256, file)) = secret {
             let scopes = scopes.into_iter().map(|it| it.value).collect();
-            let SecretFrom { text: secret, file, .. } = secret;
-            self.tokens.push(Token { name: name.value, secret, file, scopes });
+            self.tokens.push(Token { name: name.value, sha256, file, scopes });
+        }
+    }
+}
+
+/// A token's secret, or its digest for those who do not want the secret here; and
+/// the file it was read from.
+fn token_secret(
+    table: &Table<'_, '_>,
+    at: super::Position,
+    folder: &Path,
+) -> Option<([u8; 32], Option<PathBuf>)> {
+    let digest = table.parsed("secret_sha256", |text| {
+        let mut digest = [0; 32];
+        match hex::decode_to_slice(text, &mut digest) {
+            Ok(()) => Ok(digest),
+            Err(_) => {
+                Err("secret_sha256 is 64 hexadecimal digits: printf %s SECRET | sha256sum".into())
+            }
+        }
+    });
+    match (table.table("secret"), digest) {
+        (Some(secret), None) => {
+            let SecretFrom { text, file, .. } = secret::read(&secret, folder)?;
+            Some((Sha256::digest(text.as_bytes()).into(), file))
+        }
+        (None, Some(digest)) => Some((digest.value, None)),
+        (None, None) if table.has("secret_sha256") => None,
+        _ => {
+            table.problem(
+                at,
+                "a token has a secret = { env = \"NAME\" } or { file = \"path\" }, or a \
+                 secret_sha256 = \"…\"",
+            );
+            None
         }
     }
 }

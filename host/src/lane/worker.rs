@@ -124,6 +124,7 @@ impl Lane {
             Some(_) if ends => (Some(slot), None),
             _ => (None, Some(slot)),
         };
+        engine.stream.attempted(delivery, &settlement);
         engine.queue.settle(Settled { settlement, health, raised, slot });
         drop(free);
         if let Next::WaitUntil(at) = next {

@@ -1,5 +1,8 @@
 //! What was really sent, for holding it against what would be sent now.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -47,6 +50,11 @@ pub(crate) struct RecordedRequest {
 }
 
 impl Log {
+    /// A store that may be in use by an engine, for what was recorded in it.
+    pub(crate) fn of_file(path: &Path) -> Result<Self, QueueError> {
+        Self::open(path, Arc::default())
+    }
+
     /// The last events, newest first, each with its deliveries; handed over one by one.
     pub(crate) async fn recorded(
         &self,
@@ -55,7 +63,8 @@ impl Log {
     ) -> Result<(), QueueError> {
         self.read(move |connection| {
             let sql = "SELECT e.id, s.text, e.type, e.subject, e.time, e.attributes, e.data
-                       FROM events e JOIN labels s ON s.id = e.source ORDER BY e.id DESC LIMIT ?1";
+                       FROM events e JOIN labels s ON s.id = e.source
+                       WHERE e.data_pruned = 0 ORDER BY e.id DESC LIMIT ?1";
             let mut statement = connection.prepare_cached(sql)?;
             let last = i64::try_from(last).unwrap_or(i64::MAX);
             let mut rows = statement.query([last])?;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 
+use super::columns::Columns;
 use super::{DuplicateKey, Made, NewDelivery, NewEvent, QueueError, Resent, Settlement};
 use crate::clock::UnixMs;
 use crate::delivery::{DeliveryId, Next, Status};
@@ -25,6 +26,7 @@ use crate::event::{Event, EventId};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_init.sql"),
     include_str!("../../migrations/0002_lanes.sql"),
+    include_str!("../../migrations/0003_search.sql"),
 ];
 
 /// The first SQLite without the bug that lets a WAL reset corrupt a database
@@ -34,7 +36,8 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// The store, owned by the writer thread.
 #[derive(Debug)]
 pub(super) struct Store {
-    connection: Connection,
+    pub(super) connection: Connection,
+    pub(super) columns: Columns,
     labels: Labels,
     /// Above it nothing more is accepted; settling goes on.
     pages_max: i64,
@@ -58,9 +61,10 @@ impl Store {
         migrate(&mut connection)?;
         connection.execute("UPDATE deliveries SET leased = 0 WHERE leased = 1", [])?;
         let labels = Labels::load(&connection)?;
+        let columns = Columns::open(&mut connection)?;
         let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages_max = signed(bytes_max / unsigned(page_bytes));
-        Ok(Self { connection, labels, pages_max, _lock: lock })
+        Ok(Self { connection, columns, labels, pages_max, _lock: lock })
     }
 
     /// The newest id of any kind; 0 in an empty store.
@@ -85,7 +89,10 @@ impl Store {
         if result.is_err() {
             // Fails only where SQLite has rolled back already.
             let _ = self.connection.execute_batch("ROLLBACK");
+            self.columns.rolled_back();
             self.labels = Labels::load(&self.connection)?;
+        } else {
+            self.columns.committed();
         }
         result
     }
@@ -146,6 +153,7 @@ impl Store {
             attributes_text(&event.attributes),
             &*event.data,
         ])?;
+        self.columns.event(&self.connection, event)?;
         Ok(None)
     }
 
@@ -254,14 +262,18 @@ impl Store {
         new_delivery: DeliveryId,
         now: UnixMs,
     ) -> Result<(Resent, Arc<str>), QueueError> {
-        let sql = "SELECT d.event, r.text FROM deliveries d JOIN labels r ON r.id = d.route
+        let sql = "SELECT d.event, r.text, e.data_pruned FROM deliveries d
+                   JOIN events e ON e.id = d.event JOIN labels r ON r.id = d.route
                    WHERE d.id = ?1";
         let found = (self.connection)
             .query_row(sql, [signed(delivery.0)], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?))
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?, row.get(2)?))
             })
             .optional()?;
-        let (mut event, route) = found.ok_or(QueueError::NotFound)?;
+        let (mut event, route, pruned) = found.ok_or(QueueError::NotFound)?;
+        if pruned {
+            return Err(QueueError::Pruned);
+        }
         if let Some(new) = new_event {
             let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data)
                        SELECT ?2, source, type, subject, time, attributes, data
@@ -279,32 +291,8 @@ impl Store {
         let new_id = signed(new_delivery.0);
         let values = params![signed(delivery.0), new_id, event, signed(now.0), PARKED];
         self.connection.execute(sql, values)?;
+        self.index_copy(new_delivery, new_event.map(|_| event))?;
         Ok((Resent { delivery: new_delivery, event: EventId(unsigned(event)) }, route))
-    }
-
-    /// Delete a batch of events from before then that have nothing pending, with
-    /// their deliveries and attempts.
-    pub(super) fn prune(&mut self, before: UnixMs) -> Result<usize, QueueError> {
-        let limit = signed(crate::clock::first_id_at(before));
-        let sql = "SELECT id FROM events e WHERE id < ?1 AND NOT EXISTS
-                       (SELECT 1 FROM deliveries d WHERE d.event = e.id AND d.status = 0)
-                   ORDER BY id LIMIT ?2";
-        let old = (self.connection.prepare_cached(sql)?)
-            .query_map(params![limit, PRUNE_BATCH], |row| row.get::<_, i64>(0))?
-            .collect::<Result<Vec<_>, _>>()?;
-        for event in &old {
-            for sql in [
-                "DELETE FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE event = ?1)",
-                "DELETE FROM deliveries WHERE event = ?1",
-                "DELETE FROM events WHERE id = ?1",
-            ] {
-                self.connection.prepare_cached(sql)?.execute([event])?;
-            }
-        }
-        if (old.len() as i64) < PRUNE_BATCH {
-            self.connection.execute("DELETE FROM seen WHERE event < ?1", [limit])?;
-        }
-        Ok(old.len())
     }
 }
 
@@ -312,13 +300,10 @@ impl Store {
 const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
 
 /// When a delivery is due that waits behind another of its key: never by itself.
-const PARKED: i64 = i64::MAX;
+pub(super) const PARKED: i64 = i64::MAX;
 
 /// Page cache of the writer: the recent leaves of every index fit many times over.
 const CACHE_KIB: i64 = 16 * 1024;
-
-/// How many events one prune deletes: about 10 ms, so that accepts do not wait long.
-const PRUNE_BATCH: i64 = 500;
 
 /// Names that repeat in every row, as small numbers. They come from files, not
 /// from strangers, so there are few.
@@ -407,7 +392,7 @@ fn attributes_text(attributes: &[(Box<str>, Box<str>)]) -> String {
     serde_json::to_string(attributes).expect("pairs of strings always serialise")
 }
 
-fn attributes_of(text: &str) -> Vec<(Box<str>, Box<str>)> {
+pub(super) fn attributes_of(text: &str) -> Vec<(Box<str>, Box<str>)> {
     // Only this file writes the column; a row that was damaged loses its
     // attributes, not its delivery.
     serde_json::from_str(text).unwrap_or_default()

@@ -2,6 +2,8 @@
 //! into one transaction, commits, and only then answers: one fsync serves a
 //! batch, and nothing is acknowledged before it is on disk.
 
+mod owed;
+
 use std::mem;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,13 +14,14 @@ use tokio::sync::oneshot;
 
 use super::sqlite::Store;
 use super::{
-    COMMANDS_MAX, Claimed, EndpointRecord, NewDelivery, NewEvent, QueueError, Resent, Settled,
-    Waiting,
+    COMMANDS_MAX, Cancelled, Claimed, EndpointRecord, NewEvent, QueueError, Resent, Retention,
+    Settled, Waiting,
 };
 use crate::clock::{IdClock, UnixMs};
-use crate::delivery::{Delivery, DeliveryId, Status};
+use crate::delivery::{Delivery, DeliveryId};
 use crate::event::EventId;
 use crate::lane::Slot;
+use owed::Owed;
 
 /// Something to be written.
 #[derive(Debug)]
@@ -42,8 +45,14 @@ pub(super) enum Command {
         now: UnixMs,
         reply: Reply<Resent>,
     },
+    Cancel {
+        delivery: DeliveryId,
+        now: UnixMs,
+        reply: Reply<Cancelled>,
+    },
     Prune {
-        before: UnixMs,
+        retention: Retention,
+        now: UnixMs,
         reply: Reply<usize>,
     },
     Waiting {
@@ -273,192 +282,10 @@ impl Run {
         }
     }
 
-    /// The transaction is on disk: tell whoever waits, and pass on what is due. The
-    /// room of each delivery that has ended goes to the one that waited behind it.
-    fn hand_over(&mut self, mut owed: Owed, facts: Vec<Fact>) {
-        for answer in owed.answers {
-            answer(Ok(()));
-        }
-        let slots = facts.into_iter().filter_map(|it| match it {
-            Fact::Settled(settled) => Some((settled.settlement.delivery, settled.slot?)),
-            Fact::Released(_) => None,
-        });
-        for (ended, slot) in slots {
-            match owed.followers.iter().position(|(it, _)| *it == ended) {
-                Some(at) => {
-                    let (_, next) = owed.followers.swap_remove(at);
-                    let slot = slot.for_next(next.event.data.len());
-                    owed.in_hand.push((next, slot));
-                }
-                None => drop(slot),
-            }
-        }
-        let committed =
-            Committed { in_hand: owed.in_hand, stored: owed.stored, accepted: owed.accepted };
+    fn hand_over(&mut self, owed: Owed, facts: Vec<Fact>) {
+        let committed = owed.paid(facts);
         if !committed.is_empty() {
             (self.handover)(committed);
-        }
-    }
-}
-
-/// What is owed once the transaction has ended, one way or the other.
-#[derive(Default)]
-struct Owed {
-    in_hand: Vec<(Delivery, Slot)>,
-    /// What waited behind a delivery that has ended, and which.
-    followers: Vec<(DeliveryId, Delivery)>,
-    stored: Vec<Arc<str>>,
-    accepted: Vec<(Reply<Vec<EventId>>, Vec<EventId>)>,
-    answers: Vec<Answer>,
-}
-
-type Answer = Box<dyn FnOnce(Result<(), &QueueError>)>;
-
-impl Owed {
-    fn note(&mut self, store: &mut Store, fact: &Fact) -> Result<(), QueueError> {
-        let settled = match fact {
-            Fact::Settled(settled) => settled,
-            Fact::Released(id) => return store.release(*id),
-        };
-        let Settled { settlement, health, raised, slot } = settled;
-        store.settle(settlement)?;
-        if let Some(endpoint) = health {
-            store.keep(endpoint)?;
-        }
-        for event in raised {
-            self.raise(store, event)?;
-        }
-        // With room in the lane it goes on from memory, without it from the store.
-        if slot.is_some()
-            && settlement.next.status() != Status::Pending
-            && let Some(next) = store.lease_follower(settlement.delivery, settlement.now)?
-        {
-            self.followers.push((settlement.delivery, next));
-        }
-        Ok(())
-    }
-
-    /// An event of the engine's own: nobody waits for it, and its deliveries wait
-    /// in the store.
-    fn raise(&mut self, store: &mut Store, event: &NewEvent) -> Result<(), QueueError> {
-        store.insert_event(&event.event, None)?;
-        for delivery in &event.deliveries {
-            store.insert_delivery(delivery, event.event.id, false)?;
-            self.stored.push(delivery.route.clone());
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, store: &mut Store, ids: &IdClock, ask: Command) -> Result<(), QueueError> {
-        match ask {
-            Command::Note(fact) => self.note(store, &fact),
-            Command::Accept { events, reply } => {
-                // Found before anything of it is written: the others go on.
-                match store.check(&events) {
-                    Err(refusal @ (QueueError::KeyReused | QueueError::Full(_))) => {
-                        let _ = reply.send(Err(refusal));
-                        return Ok(());
-                    }
-                    result => result?,
-                }
-                let mut accepted = Vec::with_capacity(events.len());
-                let result = self.accept(store, events, &mut accepted);
-                self.accepted.push((reply, accepted));
-                result
-            }
-            Command::Claim { route, count, now, reply } => {
-                self.owe(reply, store.claim(&route, count, now))
-            }
-            Command::Resend { delivery, as_new, now, reply } => {
-                let new_event = as_new.then(|| EventId(ids.next(now)));
-                let new_delivery = DeliveryId(ids.next(now));
-                match store.resend(delivery, new_event, new_delivery, now) {
-                    Ok((resent, route)) => {
-                        self.stored.push(route);
-                        self.owe(reply, Ok(resent))
-                    }
-                    Err(QueueError::NotFound) => {
-                        let _ = reply.send(Err(QueueError::NotFound));
-                        Ok(())
-                    }
-                    Err(error) => self.owe(reply, Err(error)),
-                }
-            }
-            Command::Prune { before, reply } => self.owe(reply, store.prune(before)),
-            Command::Waiting { reply } => self.owe(reply, store.waiting()),
-            Command::Hasten { route, now, reply } => {
-                let hastened = store.hasten(&route, now);
-                self.stored.push(route);
-                self.owe(reply, hastened)
-            }
-            Command::Keep { endpoint, raised, reply } => {
-                let kept = store.keep(&endpoint);
-                let told =
-                    kept.and_then(|()| raised.iter().try_for_each(|it| self.raise(store, it)));
-                self.owe(reply, told)
-            }
-            Command::Endpoints { reply } => self.owe(reply, store.endpoints()),
-            Command::Flush { reply } => self.owe(reply, Ok(())),
-        }
-    }
-
-    fn accept(
-        &mut self,
-        store: &mut Store,
-        events: Vec<NewEvent>,
-        accepted: &mut Vec<EventId>,
-    ) -> Result<(), QueueError> {
-        for NewEvent { event, duplicate_key, deliveries } in events {
-            if let Some(first) = store.insert_event(&event, duplicate_key.as_ref())? {
-                accepted.push(first);
-                continue;
-            }
-            accepted.push(event.id);
-            for delivery in deliveries {
-                // What waits behind another gives its room back; its turn brings new room.
-                let parked = store.insert_delivery(&delivery, event.id, delivery.slot.is_some())?;
-                let NewDelivery { id, route, key, slot, .. } = delivery;
-                match slot {
-                    _ if parked => {}
-                    Some(slot) => {
-                        let event = event.clone();
-                        let delivery = Delivery { id, event, route, attempts: 0, key };
-                        self.in_hand.push((delivery, slot));
-                    }
-                    None => self.stored.push(route),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Answer when the transaction has ended; a failure ends it.
-    fn owe<T: 'static>(
-        &mut self,
-        reply: Reply<T>,
-        result: Result<T, QueueError>,
-    ) -> Result<(), QueueError> {
-        match result {
-            Ok(value) => {
-                self.answers.push(Box::new(move |ended| {
-                    let _ = reply.send(ended.map(|()| value).map_err(Clone::clone));
-                }));
-                Ok(())
-            }
-            Err(error) => {
-                let _ = reply.send(Err(error.clone()));
-                Err(error)
-            }
-        }
-    }
-
-    /// Nothing of it happened. The slots in `in_hand` give their room back.
-    fn refuse(self, error: &QueueError) {
-        for (reply, _) in self.accepted {
-            let _ = reply.send(Err(error.clone()));
-        }
-        for answer in self.answers {
-            answer(Err(error));
         }
     }
 }
@@ -473,6 +300,7 @@ impl Command {
             Self::Accept { reply, .. } => tell(reply, error),
             Self::Claim { reply, .. } => tell(reply, error),
             Self::Resend { reply, .. } => tell(reply, error),
+            Self::Cancel { reply, .. } => tell(reply, error),
             Self::Prune { reply, .. } => tell(reply, error),
             Self::Waiting { reply } => tell(reply, error),
             Self::Hasten { reply, .. } => tell(reply, error),

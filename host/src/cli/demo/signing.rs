@@ -31,7 +31,7 @@ pub(super) enum Scheme {
 
 /// A scheme with its secret.
 #[derive(Clone, Debug)]
-pub(super) enum Proof {
+pub(crate) enum Proof {
     Signature { prefix: String, key: Vec<u8> },
     Header { name: String, value: String },
 }
@@ -78,7 +78,7 @@ impl Proof {
     }
 
     /// Check a message; what was checked, or what is wrong.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         headers: &HeaderMap,
         now_s: u64,

@@ -90,6 +90,23 @@ impl Store {
         Ok(Some(statement.query_row([next], delivery_of)?))
     }
 
+    /// Make due what waited behind this one, which has ended where it was not in
+    /// hand; returns its route.
+    pub(in crate::queue) fn unpark_follower(
+        &mut self,
+        ended: DeliveryId,
+        now: UnixMs,
+    ) -> Result<Option<Arc<str>>, QueueError> {
+        let sql = "UPDATE deliveries SET due = ?2 WHERE due = ?3 AND id = (
+                       SELECT n.id FROM deliveries d JOIN deliveries n
+                           ON n.route = d.route AND n.key = d.key AND n.status = 0
+                       WHERE d.id = ?1 ORDER BY n.id LIMIT 1)
+                   RETURNING (SELECT text FROM labels WHERE id = route)";
+        let values = params![signed(ended.0), signed(now.0), PARKED];
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row(values, |row| row.get(0)).optional()?)
+    }
+
     /// Make due now what waits for a later attempt because a plugin broke.
     pub(in crate::queue) fn hasten(
         &mut self,

@@ -1,0 +1,348 @@
+//! What is in force and how it does: plugins, routes, endpoints, figures over time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Admin;
+use super::list::{ByName, Page};
+use super::query::{Asked, parsed};
+use crate::clock;
+use crate::config;
+use crate::engine::Engine;
+use crate::plugin::Component;
+use crate::problem::HttpProblem;
+use crate::queue::log::Backlog;
+use crate::reload::Reloaded;
+use crate::route::Route;
+use crate::stream::{Interval, Recently, Window};
+
+/// What is in force, by name.
+#[derive(Serialize, ToSchema)]
+pub(super) struct InForce<T> {
+    data: Vec<T>,
+    /// The cursor of the next page; null on the last.
+    next: Option<String>,
+    /// The number of the snapshot in force.
+    snapshot: u64,
+}
+
+impl<T> InForce<T> {
+    fn of(page: Page<T>, snapshot: u64) -> Json<Self> {
+        Json(Self { data: page.data, next: page.next, snapshot })
+    }
+}
+
+/// A plugin that is loaded.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Plugin {
+    name: String,
+    version: String,
+    summary: String,
+    /// Of `source`, `filter`, `transform`, `auth`, `webhook-api`.
+    roles: Vec<&'static str>,
+    /// Of the file.
+    sha256: String,
+    size_bytes: u64,
+}
+
+/// What is loaded, and how the last reload went.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Plugins {
+    data: Vec<Plugin>,
+    /// The cursor of the next page; null on the last.
+    next: Option<String>,
+    /// The number of the snapshot in force.
+    snapshot: u64,
+    last_reload: Option<LastReload>,
+}
+
+/// The last reload, whatever it found.
+#[derive(Serialize, ToSchema)]
+struct LastReload {
+    #[schema(format = DateTime)]
+    at: String,
+    /// Empty when it was put in force.
+    problems: Vec<Problem>,
+}
+
+/// Something wrong in a file of the folder.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FileProblem)]
+struct Problem {
+    file: String,
+    line: Option<usize>,
+    column: Option<usize>,
+    message: String,
+}
+
+/// Plugins that are loaded
+#[utoipa::path(get, path = "/v1/plugins", tag = "in force", params(ByName),
+    responses((status = 200, description = "What is loaded, and how the last reload went",
+        body = Plugins)))]
+pub(super) async fn plugins(
+    State(admin): State<Admin>,
+    Asked(query): Asked<ByName>,
+) -> Result<Json<Plugins>, HttpProblem> {
+    let snapshot = admin.engine.snapshot();
+    let plugin = |it: &&Arc<Component>| Plugin {
+        name: it.name().to_string(),
+        version: it.description().version.to_string(),
+        summary: it.description().summary.to_string(),
+        roles: it.roles().iter().map(|it| it.as_str()).collect(),
+        sha256: it.sha256().to_string(),
+        size_bytes: it.size_bytes() as u64,
+    };
+    let Page { data, next } = query.page(&snapshot.plugins, |it| it.name(), plugin)?;
+    let last = admin.reloader.and_then(|it| it.last());
+    let last_reload =
+        last.map(|it| LastReload { at: it.at.to_string(), problems: problems(&it.problems) });
+    Ok(Json(Plugins { data, next, snapshot: snapshot.number, last_reload }))
+}
+
+/// A route in force.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Route)]
+pub(super) struct RouteRow {
+    name: String,
+    /// The sources it takes events from; null for every source.
+    from: Option<Vec<String>>,
+    types: Vec<String>,
+    /// `name@version`
+    plugins: Vec<String>,
+    endpoint: Limits,
+    retry: Retry,
+}
+
+/// An endpoint's URL and limits.
+#[derive(Serialize, ToSchema)]
+struct Limits {
+    url: String,
+    timeout_s: f64,
+    concurrency: u32,
+    /// Such as `60/m`.
+    rate_limit: Option<String>,
+}
+
+/// When it is tried again.
+#[derive(Serialize, ToSchema)]
+struct Retry {
+    schedule_s: Vec<f64>,
+    jitter: f64,
+}
+
+impl Limits {
+    fn of(route: &Route) -> Self {
+        Self {
+            url: route.endpoint.url.to_string(),
+            timeout_s: route.endpoint.timeout.as_secs_f64(),
+            concurrency: route.endpoint.concurrency,
+            rate_limit: route.endpoint.rate_limit.map(|it| it.to_string()),
+        }
+    }
+}
+
+/// Routes in force
+#[utoipa::path(get, path = "/v1/routes", tag = "in force", params(ByName),
+    responses((status = 200, description = "A page of routes", body = InForce<RouteRow>)))]
+pub(super) async fn routes(
+    State(engine): State<Arc<Engine>>,
+    Asked(query): Asked<ByName>,
+) -> Result<Json<InForce<RouteRow>>, HttpProblem> {
+    let snapshot = engine.snapshot();
+    let route = |it: &&Arc<Route>| RouteRow {
+        name: it.name.to_string(),
+        from: it.from.as_ref().map(|it| it.iter().map(ToString::to_string).collect()),
+        types: it.types.iter().map(ToString::to_string).collect(),
+        plugins: it.plugins.split_whitespace().map(str::to_owned).collect(),
+        endpoint: Limits::of(it),
+        retry: Retry {
+            schedule_s: it.retry.schedule.iter().map(Duration::as_secs_f64).collect(),
+            jitter: it.retry.jitter,
+        },
+    };
+    let page = query.page(snapshot.routes.iter(), |it| &*it.name, route)?;
+    Ok(InForce::of(page, snapshot.number))
+}
+
+/// A route's endpoint and how it does. Counts are of this process.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Endpoint)]
+pub(super) struct EndpointRow {
+    route: String,
+    #[serde(flatten)]
+    limits: Limits,
+    #[serde(flatten)]
+    recently: Recently,
+    /// Deliveries that wait in the store, at most a second ago.
+    backlog: u64,
+    /// When the oldest of them was made.
+    #[schema(format = DateTime)]
+    oldest_waiting_at: Option<String>,
+}
+
+/// Endpoints in force and how they do
+#[utoipa::path(get, path = "/v1/endpoints", tag = "in force", params(ByName),
+    responses((status = 200, description = "A page of endpoints", body = InForce<EndpointRow>)))]
+pub(super) async fn endpoints(
+    State(admin): State<Admin>,
+    Asked(query): Asked<ByName>,
+) -> Result<Json<InForce<EndpointRow>>, HttpProblem> {
+    let backlog = admin.backlog().await?;
+    let waiting: HashMap<&str, &Backlog> =
+        backlog.iter().map(|it| (it.route.as_str(), it)).collect();
+    let (snapshot, now) = (admin.engine.snapshot(), clock::now());
+    let endpoint = |it: &&Arc<Route>| EndpointRow {
+        route: it.name.to_string(),
+        limits: Limits::of(it),
+        recently: admin.engine.stream.recently(&it.name, now),
+        backlog: waiting.get(&*it.name).map_or(0, |it| it.deliveries),
+        oldest_waiting_at: waiting.get(&*it.name).map(|it| it.oldest.to_string()),
+    };
+    let page = query.page(snapshot.routes.iter(), |it| &*it.name, endpoint)?;
+    Ok(InForce::of(page, snapshot.number))
+}
+
+/// Counting a large backlog takes a while: for how long the last count is good.
+const BACKLOG_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// The last count of what waits.
+#[derive(Default)]
+pub(super) struct LastBacklog(Option<(Instant, Arc<Vec<Backlog>>)>);
+
+impl Admin {
+    pub(super) async fn backlog(&self) -> Result<Arc<Vec<Backlog>>, HttpProblem> {
+        if let LastBacklog(Some((at, backlog))) = &*self.backlog.lock()
+            && at.elapsed() < BACKLOG_AGE_MAX
+        {
+            return Ok(backlog.clone());
+        }
+        let backlog = Arc::new(self.engine.queue.log().backlog().await?);
+        self.backlog.lock().0 = Some((Instant::now(), backlog.clone()));
+        Ok(backlog)
+    }
+}
+
+/// Which figures.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatsQuery {
+    /// `15m` by ten seconds, unless given, or `24h` by ten minutes.
+    #[param(pattern = "^(15m|24h)$")]
+    window: Option<String>,
+    /// Of one route; of all, unless given. The backlog is always of all.
+    route: Option<String>,
+}
+
+/// Attempts over time. Counts are of this process.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Stats {
+    /// `15m` or `24h`
+    window: &'static str,
+    interval_s: u64,
+    /// When the process began to count.
+    #[schema(format = DateTime)]
+    counted_since: String,
+    /// Oldest first; the last is under way.
+    data: Vec<Interval>,
+    attempts_under_way: u64,
+    /// Deliveries that wait in the store, at most a second ago.
+    backlog: u64,
+}
+
+/// Figures over time, for charts
+#[utoipa::path(get, path = "/v1/stats", tag = "in force", params(StatsQuery),
+    responses((status = 200, description = "Attempts over time", body = Stats)))]
+pub(super) async fn stats(
+    State(admin): State<Admin>,
+    Asked(query): Asked<StatsQuery>,
+) -> Result<Json<Stats>, HttpProblem> {
+    let window = parsed("window", query.window.as_ref(), "15m or 24h", |text| match text {
+        "15m" => Some(Window::Quarter),
+        "24h" => Some(Window::Day),
+        _ => None,
+    })?;
+    let window = window.unwrap_or(Window::Quarter);
+    let backlog = admin.backlog().await?;
+    let engine = &admin.engine;
+    Ok(Json(Stats {
+        window: match window {
+            Window::Quarter => "15m",
+            Window::Day => "24h",
+        },
+        interval_s: window.step().as_secs(),
+        counted_since: engine.stream.started.to_string(),
+        data: engine.stream.series(window, query.route.as_deref(), clock::now()),
+        attempts_under_way: engine.lanes.attempts_under_way() as u64,
+        backlog: backlog.iter().map(|it| it.deliveries).sum(),
+    }))
+}
+
+/// Which files of the folder changed.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Reload {
+    /// The number of the snapshot in force.
+    snapshot: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    added: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    changed: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    removed: Option<Vec<String>>,
+}
+
+/// Read the folder again
+#[utoipa::path(post, path = "/v1/reload", tag = "in force",
+    responses(
+        (status = 200, description = "In force; which files changed", body = Reload),
+        (status = 422, description = "The last good snapshot goes on; `problems` says why"),
+    ))]
+pub(super) async fn reload(State(admin): State<Admin>) -> Result<Response, HttpProblem> {
+    let nothing = || HttpProblem::unavailable("this engine does not watch its folder");
+    let reloaded = match &admin.reloader {
+        Some(reloader) => reloader.reload().await.ok_or_else(nothing)?,
+        None => return Err(nothing()),
+    };
+    let files = |files: &[std::path::PathBuf]| {
+        Some(files.iter().map(|it| it.display().to_string()).collect())
+    };
+    let answer = match reloaded {
+        Reloaded::Published { snapshot, changes } => Reload {
+            snapshot,
+            added: files(&changes.added),
+            changed: files(&changes.changed),
+            removed: files(&changes.removed),
+        },
+        Reloaded::Unchanged { snapshot } => {
+            Reload { snapshot, added: None, changed: None, removed: None }
+        }
+        Reloaded::Refused(found) => {
+            let detail = "the last good snapshot goes on";
+            let problem = HttpProblem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+            return Ok(problem.with("problems", json!(problems(&found))).into_response());
+        }
+    };
+    Ok(Json(answer).into_response())
+}
+
+fn problems(found: &[config::Problem]) -> Vec<Problem> {
+    let problem = |it: &config::Problem| Problem {
+        file: it.file.display().to_string(),
+        line: it.at.map(|(line, _)| line),
+        column: it.at.map(|(_, column)| column),
+        message: it.message.clone(),
+    };
+    found.iter().map(problem).collect()
+}

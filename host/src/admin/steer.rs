@@ -1,0 +1,102 @@
+//! Sending a delivery again, and ending one that waits.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::log::{delivery_id, no_such};
+use crate::clock;
+use crate::engine::Engine;
+use crate::problem::HttpProblem;
+use crate::queue::Cancelled;
+
+/// Which delivery.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes the path")]
+pub(super) struct DeliveryPath {
+    /// A delivery's id.
+    #[param(pattern = "^dlv_[0-9a-f][0-9a-hjkmnp-tv-z]{12}$")]
+    id: String,
+}
+
+/// How to send again.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Resend {
+    /// Give the event a new id, so that receivers do not take it for a duplicate.
+    as_new: bool,
+}
+
+/// What a resend made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Resent {
+    /// The new delivery, `dlv_…`
+    id: String,
+    /// `evt_…`
+    event_id: String,
+}
+
+/// Deliver the same event again, as a new delivery
+#[utoipa::path(post, path = "/v1/deliveries/{id}/resend", tag = "steer", params(DeliveryPath),
+    request_body(content = Option<Resend>),
+    responses(
+        (status = 202, description = "The new delivery is on disk", body = Resent),
+        (status = 404, description = "There is none of that id"),
+        (status = 410, description = "The event's data was pruned"),
+        (status = 413, description = "The body is too large"),
+    ))]
+pub(super) async fn resend(
+    State(engine): State<Arc<Engine>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Resent>), HttpProblem> {
+    let id = delivery_id(&id)?;
+    let Resend { as_new } = match body.is_empty() {
+        true => Resend::default(),
+        false => json::<Option<Resend>>(&body)?.unwrap_or_default(),
+    };
+    let resent = engine.queue.resend(id, as_new, clock::now()).await?;
+    let answer = Resent { id: resent.delivery.to_string(), event_id: resent.event.to_string() };
+    Ok((StatusCode::ACCEPTED, Json(answer)))
+}
+
+/// What a cancelled delivery is now.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CancelledDelivery {
+    id: String,
+    /// `dead`
+    status: &'static str,
+}
+
+/// End a delivery that waits: it becomes dead, with the error `cancelled`
+#[utoipa::path(post, path = "/v1/deliveries/{id}/cancel", tag = "steer", params(DeliveryPath),
+    responses(
+        (status = 200, description = "It is dead now", body = CancelledDelivery),
+        (status = 404, description = "There is none of that id"),
+        (status = 409, description = "It has ended, or an attempt is under way"),
+    ))]
+pub(super) async fn cancel(
+    State(engine): State<Arc<Engine>>,
+    Path(id): Path<String>,
+) -> Result<Json<CancelledDelivery>, HttpProblem> {
+    let delivery = delivery_id(&id)?;
+    let conflict = |detail: &str| Err(HttpProblem::new(StatusCode::CONFLICT, detail));
+    match engine.queue.cancel(delivery, clock::now()).await? {
+        Cancelled::Done => Ok(Json(CancelledDelivery { id, status: "dead" })),
+        Cancelled::InHand => conflict("an attempt is under way, or about to be: try again"),
+        Cancelled::Ended(status) => conflict(&format!("it has ended already: {}", status.as_str())),
+        Cancelled::Unknown => Err(no_such("delivery")),
+    }
+}
+
+/// A body of JSON, whatever it says of itself.
+pub(super) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
+    serde_json::from_slice(body)
+        .map_err(|error| HttpProblem::bad_request(format!("the body: {error}")))
+}

@@ -1,0 +1,103 @@
+//! `/v1/stream`: attempts as they happen, as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::stream;
+use serde::Deserialize;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
+
+use super::log::{status, type_pattern};
+use super::query::Asked;
+use crate::delivery::Status;
+use crate::engine::Engine;
+use crate::event::TypePattern;
+use crate::problem::HttpProblem;
+use crate::stream::{Attempted, Told};
+
+/// Who may listen at once.
+const LISTENERS_MAX: usize = 100;
+
+/// Below the minute after which most proxies close what is silent.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Which attempts.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamQuery {
+    /// A route's name.
+    route: Option<String>,
+    /// An event type, or the start of one before a trailing `*`.
+    #[serde(rename = "type")]
+    #[param(pattern = "^[^*]+\\*?$|^\\*$")]
+    event_type: Option<String>,
+    /// Where the delivery stands after the attempt: `pending`, `delivered` or `dead`.
+    #[param(pattern = "^(pending|delivered|filtered|dead)$")]
+    status: Option<String>,
+}
+
+struct Listener {
+    receiver: Receiver<Arc<Told>>,
+    route: Option<String>,
+    event_type: Option<TypePattern>,
+    status: Option<Status>,
+}
+
+/// Attempts as they happen
+///
+/// Server-sent events: `attempt` with an attempt as JSON, a moment before the log has it; `lagged` with `{"missed": n}` for a
+/// reader that is too slow. Comments keep the connection alive.
+#[utoipa::path(get, path = "/v1/stream", tag = "log", params(StreamQuery),
+    responses((status = 200, description = "An endless stream", body = Attempted,
+        content_type = "text/event-stream")))]
+pub(super) async fn stream(
+    State(engine): State<Arc<Engine>>,
+    Asked(query): Asked<StreamQuery>,
+) -> Result<impl IntoResponse, HttpProblem> {
+    let event_type = type_pattern(query.event_type.as_ref())?;
+    let status = status(query.status.as_ref())?;
+    if engine.stream.listeners() >= LISTENERS_MAX {
+        return Err(HttpProblem::unavailable(format!("{LISTENERS_MAX} listen already")));
+    }
+    let receiver = engine.stream.listen();
+    let receiver = receiver.ok_or_else(|| HttpProblem::unavailable("the engine stops"))?;
+    let listener = Listener { receiver, route: query.route, event_type, status };
+    let events = stream::unfold(listener, async |mut it| it.next().await.map(|event| (event, it)));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+impl Listener {
+    /// The next event; none when the engine stops.
+    async fn next(&mut self) -> Option<Result<Event, Infallible>> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(told) => match &*told {
+                    Told::End => return None,
+                    Told::Attempt(attempt) if self.takes(attempt) => {
+                        // Strings and numbers always serialise.
+                        return Event::default().event("attempt").json_data(attempt).ok().map(Ok);
+                    }
+                    Told::Attempt(_) => {}
+                },
+                Err(RecvError::Lagged(missed)) => {
+                    let data = format!("{{\"missed\":{missed}}}");
+                    return Some(Ok(Event::default().event("lagged").data(data)));
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    fn takes(&self, attempt: &Attempted) -> bool {
+        self.route.as_ref().is_none_or(|it| attempt.route == *it)
+            && self.event_type.as_ref().is_none_or(|it| it.matches(&attempt.event_type))
+            && self.status.is_none_or(|it| attempt.status == it.as_str())
+    }
+}

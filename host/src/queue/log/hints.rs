@@ -1,0 +1,145 @@
+//! Where a search looks: hashes in the columns of blocks, and ids in the small indexes
+//! of what did not go well.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
+
+use super::EventFilter;
+use crate::event::TypePattern;
+use crate::queue::QueueError;
+use crate::queue::columns::{Kind, TYPES_MAX, hash};
+use crate::queue::sqlite::{signed, unsigned};
+
+/// Hashes that are looked for in one column.
+pub(super) enum Mask {
+    One(u16),
+    /// One bit for each hash.
+    Some(Box<[u64; 1024]>),
+}
+
+impl Mask {
+    pub(super) fn takes(&self, hash: u16) -> bool {
+        match self {
+            Self::One(one) => *one == hash,
+            Self::Some(bits) => bits[usize::from(hash >> 6)] >> (hash & 63) & 1 == 1,
+        }
+    }
+}
+
+/// In the order in which they leave least.
+pub(super) fn masks(
+    connection: &Connection,
+    filter: &EventFilter,
+) -> Result<Vec<(Kind, Mask)>, QueueError> {
+    let mut masks = Vec::new();
+    masks.extend(filter.subject.as_ref().map(|it| (Kind::Subject, Mask::One(hash(it)))));
+    match &filter.event_type {
+        None => {}
+        Some(TypePattern::Exactly(name)) => masks.push((Kind::Type, Mask::One(hash(name)))),
+        Some(TypePattern::StartingWith(start)) => {
+            masks.extend(types_with(connection, start)?.map(|it| (Kind::Type, it)));
+        }
+    }
+    masks.extend(filter.source.as_ref().map(|it| (Kind::Source, Mask::One(hash(it)))));
+    Ok(masks)
+}
+
+/// The types that start so; none when there are too many types to know them.
+fn types_with(connection: &Connection, start: &str) -> Result<Option<Mask>, QueueError> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM types", [], |row| row.get(0))?;
+    if start.is_empty() || count >= TYPES_MAX as i64 {
+        return Ok(None);
+    }
+    let mut bits = Box::new([0; 1024]);
+    let mut statement = connection.prepare_cached("SELECT text FROM types WHERE text >= ?1")?;
+    let mut rows = statement.query([start])?;
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str().unwrap_or_default();
+        if !name.starts_with(start) {
+            break;
+        }
+        let hash = hash(name);
+        bits[usize::from(hash >> 6)] |= 1 << (hash & 63);
+    }
+    Ok(Some(Mask::Some(bits)))
+}
+
+// ---- small indexes
+
+/// Ids that an index holds for one condition.
+pub(super) struct Stream {
+    condition: &'static str,
+    error: Option<String>,
+}
+
+pub(super) const DEAD: &str = "INDEXED BY deliveries_dead WHERE status = 3";
+pub(super) const FILTERED: &str = "INDEXED BY deliveries_filtered WHERE status = 2";
+pub(super) const STORED: &str = "INDEXED BY deliveries_stored WHERE status = 0 AND leased = 0";
+pub(super) const LEASED: &str = "INDEXED BY deliveries_leased WHERE leased = 1";
+const FAILED: &str = "INDEXED BY deliveries_failed WHERE error = ?3";
+
+/// More different errors than that are not told apart by index.
+const ERRORS_MAX: usize = 1000;
+
+impl Stream {
+    pub(super) fn of(condition: &'static str) -> Self {
+        Self { condition, error: None }
+    }
+
+    fn values(&self, a: u64, b: u64) -> Vec<Value> {
+        let mut values = vec![Value::Integer(signed(a)), Value::Integer(signed(b))];
+        values.extend(self.error.clone().map(Value::Text));
+        values
+    }
+
+    /// The largest id up to that one.
+    pub(super) fn at_most(
+        &self,
+        connection: &Connection,
+        id: u64,
+    ) -> Result<Option<u64>, QueueError> {
+        let sql = format!(
+            "SELECT id FROM deliveries {} AND id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1",
+            self.condition
+        );
+        let found = (connection.prepare_cached(&sql)?)
+            .query_row(params_from_iter(self.values(0, id)), |row| row.get(0).map(unsigned))
+            .optional()?;
+        Ok(found)
+    }
+
+    pub(super) fn within(
+        &self,
+        connection: &Connection,
+        first: u64,
+        last: u64,
+        into: &mut Vec<u64>,
+    ) -> Result<(), QueueError> {
+        let sql = format!("SELECT id FROM deliveries {} AND id BETWEEN ?1 AND ?2", self.condition);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(self.values(first, last)))?;
+        while let Some(row) = rows.next()? {
+            into.push(unsigned(row.get(0)?));
+        }
+        Ok(())
+    }
+}
+
+/// A stream for each error that holds the words. Errors are few different texts over
+/// many deliveries, so the index is walked from one to the next.
+pub(super) fn errors_with(connection: &Connection, words: &str) -> Result<Vec<Stream>, QueueError> {
+    let sql = "SELECT error FROM deliveries INDEXED BY deliveries_failed
+               WHERE error IS NOT NULL AND error > ?1 ORDER BY error LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut streams = Vec::new();
+    let mut error = String::new();
+    for _ in 0..ERRORS_MAX {
+        let next = statement.query_row([&error], |row| row.get(0)).optional()?;
+        let Some(next) = next else { break };
+        error = next;
+        if error.to_lowercase().contains(words) {
+            streams.push(Stream { condition: FAILED, error: Some(error.clone()) });
+        }
+    }
+    Ok(streams)
+}
