@@ -19,12 +19,14 @@ mod log;
 mod order;
 mod receivers;
 mod reload;
+mod reload_under_load;
 mod retry;
 mod search;
 mod secrets;
 mod steer;
 
 mod crash;
+mod hostile_plugins;
 mod pins;
 mod plugin_limits;
 mod shutdown;

@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod engine;
 pub(crate) mod folder;
+pub(crate) mod guest;
 pub(crate) mod hub;
 pub(crate) mod receiver;
 

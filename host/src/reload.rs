@@ -75,7 +75,7 @@ impl Reloader {
         let last = Arc::default();
         let reloader = Self { requests, last: Arc::clone(&last) };
         // The paths that are told are absolute, whatever the folder was called.
-        let files = Files::watch(&fs::canonicalize(loader.folder())?, touched, touches)?;
+        let files = Files::watch(&fs::canonicalize(loader.folder())?, touched, touches);
         let hangup = signal(SignalKind::hangup())?;
         let watch = Watch {
             engine: Arc::downgrade(engine),
@@ -115,6 +115,7 @@ impl Watch {
     async fn run(mut self) {
         // Empty: what changed while the engine was starting is found as well.
         let mut seen = Vec::new();
+        self.files.watch_secrets(self.loader.lock().secret_files());
         loop {
             let mut reply = None;
             let mut forced = false;
@@ -135,6 +136,7 @@ impl Watch {
             }
             let Some(reloaded) = self.reload().await else { return };
             self.files.watch_folders();
+            self.files.watch_secrets(self.loader.lock().secret_files());
             if let Some(reply) = reply {
                 let _ = reply.send(reloaded);
             }
@@ -143,7 +145,14 @@ impl Watch {
 
     async fn reload(&self) -> Option<Reloaded> {
         let loader = self.loader.clone();
-        let loaded = tokio::task::spawn_blocking(move || loader.lock().load()).await;
+        // This thread goes on to do other things, or nothing, with what loading left in its
+        // part of the heap.
+        let load = move || {
+            let loaded = loader.lock().load();
+            allocator::give_back();
+            loaded
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
         let engine = self.engine.upgrade()?;
         let snapshot = engine.snapshot().number;
         let reloaded = match loaded {
@@ -198,20 +207,34 @@ impl Watch {
     }
 }
 
-/// Lies in the hub itself and is nothing of the configuration: the store, above
-/// all, which is written to all the time.
-fn is_other(root: &Path, path: &Path) -> bool {
+/// Part of the configuration. What else lies in the hub itself is not: the store,
+/// above all, is written to all the time.
+fn is_ours(root: &Path, path: &Path) -> bool {
     let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
-    path.parent() == Some(root) && name != "plugpost.toml" && !FOLDERS.contains(&name)
+    match path.parent() {
+        Some(folder) if folder == root => name == "plugpost.toml" || FOLDERS.contains(&name),
+        Some(folder) => FOLDERS.iter().any(|it| folder == root.join(it)),
+        None => false,
+    }
+}
+
+/// A secret, or a link that Kubernetes swaps beside one. Others may write to that
+/// folder as much as they like.
+fn is_secret(secrets: &HashSet<PathBuf>, path: &Path) -> bool {
+    let is_beside = || secrets.iter().any(|it| it.parent() == path.parent());
+    secrets.contains(path) || (path.ends_with("..data") && is_beside())
 }
 
 /// What the system tells about files.
 struct Files {
     folder: PathBuf,
-    watcher: RecommendedWatcher,
+    /// None where the system watches no more: the poll finds everything, later.
+    watcher: Option<RecommendedWatcher>,
     touches: mpsc::Receiver<(PathBuf, bool)>,
     /// Written to, and not closed since.
     open: HashSet<PathBuf>,
+    /// Beside what lies in the hub's folders.
+    secrets: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl Files {
@@ -219,8 +242,9 @@ impl Files {
         folder: &Path,
         touched: mpsc::Sender<(PathBuf, bool)>,
         touches: mpsc::Receiver<(PathBuf, bool)>,
-    ) -> anyhow::Result<Self> {
-        let root = folder.to_path_buf();
+    ) -> Self {
+        let secrets = Arc::<Mutex<HashSet<PathBuf>>>::default();
+        let (root, known) = (folder.to_path_buf(), secrets.clone());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error means that something was missed: the poll finds it.
             let Ok(event) = event else { return };
@@ -230,24 +254,49 @@ impl Files {
                 EventKind::Modify(notify::event::ModifyKind::Data(_)) => true,
                 _ => false,
             };
-            for path in event.paths.into_iter().filter(|it| !is_other(&root, it)) {
+            for path in event.paths {
                 // A full channel means that there is plenty to wake up for already.
-                let _ = touched.try_send((path, open));
+                if is_ours(&root, &path) || is_secret(&known.lock(), &path) {
+                    let _ = touched.try_send((path, open));
+                }
             }
-        })?;
-        let mut files = Self { folder: folder.into(), watcher, touches, open: HashSet::new() };
+        });
+        let watcher = watcher.inspect_err(|error| {
+            tracing::warn!(%error, "cannot watch files; they are looked at every few seconds");
+        });
+        let mut files = Self {
+            folder: folder.into(),
+            watcher: watcher.ok(),
+            touches,
+            open: HashSet::new(),
+            secrets,
+        };
         files.watch_folders();
-        Ok(files)
+        files
     }
 
     /// Folders, not files: a rename would leave a file's watch on the old inode. A
     /// folder that was made or replaced is watched from now on.
     fn watch_folders(&mut self) {
         let folders = FOLDERS.map(|it| self.folder.join(it));
-        for folder in std::iter::once(self.folder.clone()).chain(folders) {
-            if folder.is_dir()
-                && let Err(error) = self.watcher.watch(&folder, RecursiveMode::NonRecursive)
-            {
+        self.watch_all(std::iter::once(self.folder.clone()).chain(folders));
+    }
+
+    /// The folders that secrets lie in, wherever that is.
+    fn watch_secrets(&mut self, files: &[PathBuf]) {
+        let whole = |file: &PathBuf| {
+            Some((fs::canonicalize(file.parent()?).ok()?, file.file_name()?.to_owned()))
+        };
+        let files: Vec<_> = files.iter().filter_map(whole).collect();
+        *self.secrets.lock() = files.iter().map(|(folder, name)| folder.join(name)).collect();
+        let folders: HashSet<_> = files.into_iter().map(|(folder, _)| folder).collect();
+        self.watch_all(folders.into_iter());
+    }
+
+    fn watch_all(&mut self, folders: impl Iterator<Item = PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for folder in folders.filter(|it| it.is_dir()) {
+            if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
                 let folder = folder.display();
                 tracing::warn!(%folder, %error, "cannot watch; it is looked at every few seconds");
             }

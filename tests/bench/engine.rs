@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -14,9 +14,25 @@ use crate::process::Process;
 pub(crate) const TOKEN: &str = "bench-token";
 
 /// The platform whose plugin makes and signs the message.
-const PLATFORM: &str = "bigcommerce-b2b";
+pub(crate) const PLATFORM: &str = "bigcommerce-b2b";
 
 pub(crate) struct Hub(TempDir);
+
+/// The platform's plugin, as it is built.
+pub(crate) fn plugin() -> PathBuf {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
+    plugins.join(PLATFORM).with_extension("wasm")
+}
+
+/// Everything from a source, through the platform's plugin.
+pub(crate) fn route(from: &str, port: u16) -> String {
+    format!(
+        "from = \"{from}\"\ntypes = [\"store/*\"]\nplatform = \"{PLATFORM}\"\n\
+         settings.store_id = \"1\"\nsettings.store_hash = \"h\"\n\
+         secrets.client_secret = {{ env = \"BENCH_TOKEN\" }}\n\
+         [endpoint]\nurl = \"http://127.0.0.1:{port}/\"\nhttps_only = false\nport = {port}\n"
+    )
+}
 
 impl Hub {
     pub(crate) fn new(ports: &[u16]) -> Self {
@@ -40,22 +56,17 @@ impl Hub {
             for (name, from) in
                 [(format!("one-{at}"), format!("s{at}")), (format!("all-{at}"), "all".into())]
             {
-                let route = format!(
-                    "from = \"{from}\"\ntypes = [\"store/*\"]\nplatform = \"{PLATFORM}\"\n\
-                     settings.store_id = \"1\"\nsettings.store_hash = \"h\"\n\
-                     secrets.client_secret = {{ env = \"BENCH_TOKEN\" }}\n\
-                     [endpoint]\nurl = \"http://127.0.0.1:{port}/\"\nhttps_only = false\n\
-                     port = {port}\n"
-                );
-                write(&format!("routes/{name}.toml"), route);
+                write(&format!("routes/{name}.toml"), route(&from, *port));
             }
         }
-        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
         fs::create_dir_all(hub.path().join("plugins")).expect("a folder");
-        let file = format!("{PLATFORM}.wasm");
-        fs::copy(plugins.join(&file), hub.path().join("plugins").join(&file))
+        fs::copy(plugin(), hub.path().join("plugins").join(format!("{PLATFORM}.wasm")))
             .expect("the plugins are built: make plugins");
         Self(hub)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     pub(crate) fn start(&self) -> (Process, SocketAddr) {

@@ -6,6 +6,7 @@
 //! It is a benchmark, not a test: it judges nothing.
 
 mod engine;
+mod fresh;
 mod load;
 mod process;
 mod receiver;
@@ -100,7 +101,16 @@ fn main() {
             println!("{:<28} {:<9} {ratio:>10.3}\n", "", "ratio");
         }
     }
+    if FRESH.contains(&only) {
+        let mut took = fresh::measure(&receiver);
+        took.sort_unstable();
+        let (median, worst) = (took[took.len() / 2], took[took.len() - 1]);
+        println!("{FRESH}: median {median:.0?}, worst {worst:.0?} of {}", took.len());
+    }
 }
+
+/// What `BENCH_ONLY` calls it.
+const FRESH: &str = "from cp to the first delivery";
 
 /// Load one process and read its meters.
 fn measure(

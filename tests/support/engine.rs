@@ -165,6 +165,14 @@ impl Engine {
         });
     }
 
+    /// Fill what the store keeps in memory (16 MiB), for a test that measures memory
+    /// afterwards: it would grow by that otherwise, whatever is tested.
+    pub(crate) fn fill_the_store(&self) {
+        for _ in 0..2000 {
+            self.send("no-route-wants-this", [b'1'; 16 << 10]);
+        }
+    }
+
     /// Everything it has logged so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -3,7 +3,7 @@
 //! A component can be made to take minutes or gigabytes to compile, and wasmtime
 //! does not count that as its fault. So the work has a limit on processor time,
 //! memory and wall-clock time, runs at low priority, and what it allocated goes
-//! away with it.
+//! away with it. A core module becomes a component there as well.
 
 use std::io::{self, Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -11,7 +11,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use wasmparser::Parser;
 use wasmtime::Engine;
+use wit_component::ComponentEncoder;
 
 use super::runtime::config;
 
@@ -24,6 +26,10 @@ const CPU_S_MAX: u64 = 60;
 const WALL_MAX: Duration = Duration::from_mins(3);
 /// Address space. Cranelift takes about a hundred times a function's size.
 const MEMORY_BYTES_MAX: u64 = 4 << 30;
+/// Machine code of one component: a 40 MB Python component has about 150 MB.
+const CODE_BYTES_MAX: u64 = 512 << 20;
+/// Of what the compiler says.
+const MESSAGE_BYTES_MAX: u64 = 4 << 10;
 /// Below everything that delivers.
 const NICENESS: i32 = 10;
 
@@ -34,12 +40,18 @@ pub(crate) enum CompileError {
     Start(io::Error),
     #[error("{0}")]
     Refused(String),
-    #[error("compiling took more than {CPU_S_MAX} s, {WALL_MAX:?}, or 4 GiB")]
+    #[error(
+        "it takes more than {CPU_S_MAX} s of processor time, {} s, {} GiB of memory or {} MiB of \
+         machine code",
+        WALL_MAX.as_secs(), MEMORY_BYTES_MAX >> 30, CODE_BYTES_MAX >> 20
+    )]
     TooMuch,
+    #[error("the compiler broke down over it: {0}")]
+    Broke(String),
 }
 
-/// Machine code for a component, from a child process.
-pub(super) fn in_a_child(component: &[u8]) -> Result<Vec<u8>, CompileError> {
+/// Machine code for a component or a core module, from a child process.
+pub(super) fn in_a_child(wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
     let program = std::env::current_exe().map_err(CompileError::Start)?;
     let mut child = Command::new(program)
         .arg(COMMAND)
@@ -49,22 +61,23 @@ pub(super) fn in_a_child(component: &[u8]) -> Result<Vec<u8>, CompileError> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(CompileError::Start)?;
-    let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
+    let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(CompileError::Start(io::Error::other("no pipes")));
     };
     let (done, finished) = mpsc::channel();
     let (code, message) = thread::scope(|scope| {
-        scope.spawn(move || drop(stdin.write_all(component)));
+        scope.spawn(move || drop(stdin.write_all(wasm)));
+        // Past its limit a pipe is closed, and the child has nobody to write to.
         let message = scope.spawn(move || {
-            let mut text = String::new();
-            let _ = stderr.read_to_string(&mut text);
-            text
+            let mut bytes = Vec::new();
+            let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).trim().trim_start_matches("error: ").to_owned()
         });
         let code = scope.spawn(move || {
             let mut bytes = Vec::new();
-            let read = stdout.read_to_end(&mut bytes);
+            let read = stdout.take(CODE_BYTES_MAX).read_to_end(&mut bytes);
             let _ = done.send(());
             read.map(|_| bytes)
         });
@@ -74,22 +87,42 @@ pub(super) fn in_a_child(component: &[u8]) -> Result<Vec<u8>, CompileError> {
         (code.join(), message.join())
     });
     let status = child.wait().map_err(CompileError::Start)?;
+    let message = message.unwrap_or_default();
     match (status.code(), code) {
         (Some(0), Ok(Ok(code))) => Ok(code),
-        (Some(1), _) => Err(CompileError::Refused(message.unwrap_or_default().trim().to_owned())),
-        _ => Err(CompileError::TooMuch),
+        (Some(1), _) => Err(CompileError::Refused(message)),
+        // A signal: of its own limits, of ours, or because it could not have more memory.
+        (None, _) if !message.contains("overflowed its stack") => Err(CompileError::TooMuch),
+        _ => Err(CompileError::Broke(message)),
     }
 }
 
-/// Be that child: a component on stdin, machine code on stdout; a component that
-/// cannot be compiled is exit status 1 with the reason on stderr.
+/// Be that child: WebAssembly on stdin, machine code on stdout; what cannot be
+/// compiled is exit status 1 with the reason on stderr.
 pub(crate) fn child() -> Result<(), String> {
     bound_this_process();
-    let mut component = Vec::new();
-    io::stdin().read_to_end(&mut component).map_err(|error| error.to_string())?;
+    let mut wasm = Vec::new();
+    io::stdin().read_to_end(&mut wasm).map_err(|error| error.to_string())?;
+    if Parser::is_core_wasm(&wasm) {
+        wasm = encode(&wasm)?;
+    }
     let engine = Engine::new(&config(None)).map_err(|error| format!("{error:#}"))?;
-    let code = engine.precompile_component(&component).map_err(|error| format!("{error:#}"))?;
+    let code = engine.precompile_component(&wasm).map_err(|error| format!("{error:#}"))?;
     io::stdout().write_all(&code).map_err(|error| error.to_string())
+}
+
+/// What plain `cargo build --target wasm32-unknown-unknown` gives becomes a component.
+fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
+    let encoder = ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .and_then(|mut encoder| encoder.encode());
+    encoder.map_err(|error| {
+        format!(
+            "a core module without a component type: build it with wit-bindgen, or make a \
+             component of it with `wasm-tools component new` ({error:#})"
+        )
+    })
 }
 
 fn bound_this_process() {

@@ -1,5 +1,9 @@
-//! A plugin's file becomes a component that can be instantiated: checked,
-//! encoded where it is a core module, compiled, linked, and asked who it is.
+//! A plugin's file becomes a component that can be instantiated: checked
+//! (`component/bounds.rs`), compiled, linked, and asked who it is
+//! (`component/description.rs`).
+
+mod bounds;
+mod description;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,18 +12,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
-use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::InstancePre;
-use wit_component::ComponentEncoder;
 
 use super::Unfit;
 use super::bindings::exports::plugpost::plugin as exports;
 use super::compile::CompileError;
 use super::imports::Call;
 use super::runtime::Runtime;
-use super::secrets::Encoding as KeyEncoding;
 use super::warm::{self, Pool};
+use crate::attempt::Fault;
+pub(crate) use description::Description;
 
 /// A loaded plugin. Compiled once for each content; settings and secrets come later.
 pub(crate) struct Component {
@@ -36,27 +39,6 @@ pub(crate) struct Component {
     pub(super) runtime: Arc<Runtime>,
     /// Warm instances by settings, for as long as some route uses them.
     pools: Mutex<HashMap<Arc<str>, Weak<Pool>>>,
-}
-
-/// What a plugin says of itself, with the strings that are a choice checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Description {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) summary: String,
-    pub(crate) settings_schema: serde_json::Value,
-    pub(crate) secrets: Vec<SecretNeed>,
-    pub(crate) event_types: Vec<String>,
-    pub(crate) policy: Vec<(String, String)>,
-}
-
-/// A secret a plugin uses.
-#[derive(Clone, Debug)]
-pub(crate) struct SecretNeed {
-    pub(crate) name: String,
-    pub(crate) encoding: KeyEncoding,
-    pub(crate) required: bool,
-    pub(crate) summary: String,
 }
 
 /// What a plugin does, as its exports say.
@@ -88,13 +70,10 @@ pub(crate) enum LoadError {
     Precompiled,
     #[error("not WebAssembly: {0}")]
     NotWasm(String),
-    #[error(
-        "a core module without a component type: build it with wit-bindgen, or make a component \
-         of it with `wasm-tools component new` ({0})"
-    )]
-    NotAComponent(String),
+    #[error("{count} {what} are more than the {max} a plugin may have")]
+    TooMuch { what: &'static str, count: u64, max: u64 },
     #[error("did not compile: {0}")]
-    Compile(CompileError),
+    Compile(#[from] CompileError),
     #[error("{0}")]
     Wit(String),
     #[error("does not describe itself: {0}")]
@@ -120,12 +99,8 @@ impl Component {
             return Err(LoadError::Precompiled);
         }
         let started = Instant::now();
-        let encoded = match kind_of(bytes)? {
-            Encoding::Component => None,
-            Encoding::Module => Some(encode(bytes)?),
-        };
-        let compiled =
-            runtime.compile(encoded.as_deref().unwrap_or(bytes)).map_err(LoadError::Compile)?;
+        bounds::check(bytes)?;
+        let compiled = runtime.compile(bytes)?;
         let compile_time = started.elapsed();
 
         let component_type = compiled.component_type();
@@ -138,7 +113,13 @@ impl Component {
         let needs_wasi = imports.iter().any(|it| it.starts_with("wasi:"));
         let linker = if needs_wasi { &runtime.linker_with_wasi } else { &runtime.linker };
         let instance_pre = linker.instantiate_pre(&compiled).map_err(|error| {
-            LoadError::Wit(format!("asks for what no plugin may have: {error:#}"))
+            // Either the host has it in another shape, or nobody has it.
+            LoadError::Wit(match imports.iter().find(|it| !is_offered(it)) {
+                Some(name) => format!("imports `{name}`, which no plugin may have: {error:#}"),
+                None => {
+                    format!("imports an interface in another shape than this host's: {error:#}")
+                }
+            })
         })?;
         let exports = Exports::of(&instance_pre, &export_names)?;
         let roles = exports.roles();
@@ -157,8 +138,7 @@ impl Component {
             runtime: runtime.clone(),
             pools: Mutex::default(),
         };
-        let said =
-            warm::describe(&component).map_err(|fault| LoadError::Describe(fault.to_string()))?;
+        let said = warm::describe(&component).map_err(not_described)?;
         component.description = Description::check(said).map_err(LoadError::Describe)?;
         Ok(Arc::new(component))
     }
@@ -208,30 +188,27 @@ impl Component {
     }
 }
 
-/// Component or core module? Every payload is read, nested ones too: bytes that
-/// are not WebAssembly are found here, with their place.
-fn kind_of(bytes: &[u8]) -> Result<Encoding, LoadError> {
-    if !bytes.starts_with(b"\0asm") {
-        return Err(LoadError::NotWasm("it does not begin with \\0asm".into()));
+/// wasmtime compares the types of exports when it first looks for them.
+fn not_described(fault: Fault) -> LoadError {
+    match fault.message.split_once("failed to convert function to given type: ") {
+        Some((_, why)) => LoadError::Wit(format!(
+            "exports an interface of {PACKAGE} in another shape than in {PACKAGE_VERSION}: {why}"
+        )),
+        None => LoadError::Describe(fault.to_string()),
     }
-    let mut kind = None;
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(|error| LoadError::NotWasm(error.to_string()))? {
-            Payload::Version { encoding, .. } => drop(kind.get_or_insert(encoding)),
-            Payload::End(_) => {}
-            _ => {}
-        }
-    }
-    kind.ok_or_else(|| LoadError::NotWasm("the file is empty".into()))
 }
 
-/// What plain `cargo build --target wasm32-unknown-unknown` gives becomes a component.
-fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let encoder = ComponentEncoder::default()
-        .validate(true)
-        .module(module)
-        .and_then(|mut encoder| encoder.encode());
-    encoder.map_err(|error| LoadError::NotAComponent(format!("{error:#}")))
+/// Is there anything of that name for a plugin to import?
+fn is_offered(import: &str) -> bool {
+    let Some((package, interface)) = import.split_once('/') else { return false };
+    let interface = interface.split('@').next().unwrap_or_default();
+    match package {
+        PACKAGE => ["types", "events", "requests", "secrets", "logging"].contains(&interface),
+        _ => {
+            ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"]
+                .contains(&package)
+        }
+    }
 }
 
 /// Say in words what the linker would say in types.
@@ -317,54 +294,6 @@ impl Role {
             Self::Transform => "transform",
             Self::Auth => "auth",
         }
-    }
-}
-
-impl Description {
-    fn unknown() -> Self {
-        Self {
-            name: String::new(),
-            version: String::new(),
-            summary: String::new(),
-            settings_schema: serde_json::Value::Null,
-            secrets: Vec::new(),
-            event_types: Vec::new(),
-            policy: Vec::new(),
-        }
-    }
-
-    fn check(said: exports::plugin::Description) -> Result<Self, String> {
-        let is_word = |text: &str| {
-            !text.is_empty() && text.len() <= 64 && text.bytes().all(|it| it.is_ascii_graphic())
-        };
-        if !is_word(&said.name) || !is_word(&said.version) {
-            return Err(format!(
-                "name {:?} and version {:?} are 1 to 64 visible ASCII characters",
-                said.name, said.version
-            ));
-        }
-        let settings_schema = serde_json::from_str(&said.settings_schema)
-            .map_err(|error| format!("the settings' schema is not JSON: {error}"))?;
-        let secrets = said.secrets.into_iter().map(|need| {
-            let encoding = KeyEncoding::from_name(&need.encoding).ok_or_else(|| {
-                format!("the secret `{}` has an unknown encoding {:?}", need.name, need.encoding)
-            })?;
-            Ok(SecretNeed {
-                name: need.name,
-                encoding,
-                required: need.required,
-                summary: need.summary,
-            })
-        });
-        Ok(Self {
-            secrets: secrets.collect::<Result<_, String>>()?,
-            name: said.name,
-            version: said.version,
-            summary: said.summary,
-            settings_schema,
-            event_types: said.event_types,
-            policy: said.policy,
-        })
     }
 }
 

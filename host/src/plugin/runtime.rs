@@ -41,8 +41,8 @@ impl Default for Limits {
             // Twice the largest body that ingest takes by default, and room for headers.
             output_bytes: 4 << 20,
             log_bytes: 16 << 10,
-            // A JavaScript component is 12 MB, a Python one 18 MB.
-            component_bytes: 32 << 20,
+            // A JavaScript component is 12 MB, a Python one 18 to 40 MB.
+            component_bytes: 64 << 20,
         }
     }
 }
@@ -124,6 +124,9 @@ impl Runtime {
 const CORE_INSTANCES_MAX: u32 = 32;
 const TABLE_ELEMENTS_MAX: usize = 20_000;
 
+/// Slots for instances that keep memory while nobody uses them.
+const UNUSED_SLOTS_MAX: u32 = 4;
+
 /// How many component instances may live at once, warm ones included.
 pub(super) const INSTANCES_MAX: u32 = 512;
 
@@ -168,6 +171,9 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         // Small guests are reset by writing zeros, not by asking the kernel.
         .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(16 << 10)
+        // A slot that was used keeps memory. Without this, every plugin that is loaded
+        // anew takes fresh ones, up to a hundred, beside those of plugins that are gone.
+        .max_unused_warm_slots(UNUSED_SLOTS_MAX)
         // On 48, a page that was swapped out can leak into the next instance.
         .pagemap_scan(Enabled::No);
     pool
