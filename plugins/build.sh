@@ -37,8 +37,10 @@ if ! has_target; then
     export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER="$linker"
     flags="$flags -Zbuild-std=std,panic_abort"
 fi
+# A version with each name: a plugin may be called as a crate that somebody depends on, such as `hmac`.
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
 # shellcheck disable=SC2086,SC2046 # the flags are words
-cargo build $flags $(printf -- '-p %s ' "$@")
+cargo build $flags $(printf -- "-p %s@$version " "$@")
 
 mkdir -p target/plugins
 for name in "$@"; do

@@ -80,7 +80,7 @@ fn the_example_is_valid() {
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert!(ran.stdout.ends_with("\nall is well\n"), "{}", ran.stdout);
     let count = |kind: &str| ran.stdout.lines().filter(|it| it.starts_with(kind)).count();
-    assert_eq!((count("plugin "), count("source "), count("route ")), (7, 5, 5), "{}", ran.stdout);
+    assert_eq!((count("plugin "), count("source "), count("route ")), (9, 5, 5), "{}", ran.stdout);
     let ran = check(&folder, &["--json"]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let answer: Value = serde_json::from_str(&ran.stdout).expect("JSON");

@@ -11,13 +11,17 @@ use crate::support::measuring;
 use crate::support::receiver::{Gate, Receiver, Reply};
 
 /// Every plugin that is shipped.
-const PLUGINS: [&str; 7] = [
+const PLUGINS: [&str; 11] = [
     "b2b-ninja",
     "bigcommerce-b2b",
     "buildr",
+    "cel",
+    "hmac",
     "http-auth",
+    "jq",
     "nue",
     "ordermentum",
+    "rfc9421",
     "standard-webhooks",
 ];
 

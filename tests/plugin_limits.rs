@@ -473,7 +473,7 @@ fn what_is_no_plugin_is_refused_by_name_with_the_reason() {
             with_version(&good, b"0.2.0"),
             "built for plugpost:plugin@0.2.0, this host speaks 0.1.0",
         ),
-        ("large", vec![0; (32 << 20) + 1], "67108865 bytes are more than"),
+        ("large", vec![0; (64 << 20) + 1], "67108865 bytes are more than"),
     ];
     let hub = Hub::new();
     for (name, bytes, _) in &cases {

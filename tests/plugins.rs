@@ -17,7 +17,7 @@ use crate::support::{beside_the_engine, files, plugin, plugpost, root};
 #[test]
 fn every_golden_case_holds_in_the_real_host() {
     let folders = plugin_folders();
-    assert!(folders.len() >= 7, "{folders:?}");
+    assert!(folders.len() >= 11, "{folders:?}");
     for (name, cases) in folders {
         let count = files(&cases, "json").len();
         let ran = plugpost(["plugin".into(), "test".into(), plugin(&name), cases]);
@@ -133,6 +133,71 @@ fn one_bit_changes(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
+#[test]
+fn a_published_example_with_one_bit_changed_is_refused() {
+    let mut examples = Vec::new();
+    for (name, cases) in plugin_folders() {
+        let published = files(&cases, "json").into_iter().filter(|it| {
+            let stem = it.file_stem().unwrap_or_default().to_string_lossy();
+            stem.contains("published") && stem.contains("example") && stem.ends_with("accepted")
+        });
+        examples.extend(published.map(|it| (name.clone(), it)));
+    }
+    // GitHub, Slack, two of Twilio's forms and its JSON.
+    assert!(examples.len() >= 5, "{examples:?}");
+    for (name, file) in examples {
+        let case: Value =
+            serde_json::from_slice(&fs::read(&file).expect("the case")).expect("JSON");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mutants = mutants_of_example(&case);
+        assert!(mutants.len() > 150, "{}: {}", file.display(), mutants.len());
+        for (at, mutant) in mutants.iter().enumerate() {
+            let path = folder.path().join(format!("{at:04}.json"));
+            fs::write(path, mutant.to_string()).expect("a file");
+        }
+        let ran = plugpost(["plugin".into(), "test".into(), plugin(&name), folder.path().into()]);
+        // Each still expects its events, and is told that it was rejected.
+        let refused = ["status: 400", "status: 401"];
+        let lines = ran.stdout.lines().filter(|it| it.contains("it was rejected"));
+        let count = lines.filter(|line| refused.iter().any(|it| line.contains(it))).count();
+        assert_eq!(count, mutants.len(), "{}: {}", file.display(), ran.stdout);
+    }
+}
+
+/// The case with one bit of its signature or its body changed, wherever that
+/// leaves visible ASCII, which a case can hold.
+fn mutants_of_example(case: &Value) -> Vec<Value> {
+    let headers = case["receive"]["headers"].as_object().expect("headers");
+    let name = headers.keys().find(|it| it.contains("signature"));
+    let places = [
+        format!("/receive/headers/{}", name.expect("a signed request")),
+        "/receive/body".to_owned(),
+    ];
+    let mut mutants = Vec::new();
+    for place in places {
+        let text = case.pointer(&place).and_then(Value::as_str).expect("a text");
+        for changed in one_bit_changes(text.as_bytes()) {
+            let Ok(changed) = String::from_utf8(changed) else { continue };
+            let is_same = is_same_hexadecimal(text, &changed);
+            if is_same || changed.contains(|it: char| !matches!(it, ' '..='~')) {
+                continue;
+            }
+            let mut mutant = case.clone();
+            *mutant.pointer_mut(&place).expect("the same place") = json!(changed);
+            mutants.push(mutant);
+        }
+    }
+    mutants
+}
+
+/// True where only the case of a hexadecimal digit differs, of a code or of `%2f`.
+fn is_same_hexadecimal(one: &str, other: &str) -> bool {
+    let differing = one.bytes().zip(other.bytes()).find(|(a, b)| a != b);
+    let is_base64 = one.ends_with('=');
+    !is_base64
+        && differing.is_some_and(|(a, b)| a.eq_ignore_ascii_case(&b) && a.is_ascii_hexdigit())
+}
+
 const KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 #[test]
@@ -185,6 +250,72 @@ fn signing_hub(receiver: &Receiver) -> Hub {
         hub.source(name, &format!("plugin = \"{name}\"\n{key}"));
     }
     hub
+}
+
+#[test]
+fn settings_alone_verify_filter_shape_and_sign() {
+    let receiver = Receiver::ok();
+    let hub = Hub::new();
+    hub.plugin("hmac").plugin("cel").plugin("jq").secret("shop", "hush").secret("partner", "psst");
+    hub.source(
+        "shop",
+        "plugin = \"hmac\"\nsettings.scheme = \"shopify\"\nsecrets.key = { file = \"secrets/shop\" }",
+    );
+    let route = r#"
+from = "shop"
+types = ["*"]
+
+[[filter]]
+plugin = "cel"
+settings.expression = "data.total > 1 && type == 'orders/create'"
+
+[[transform]]
+plugin = "jq"
+settings.program = "del(.token) | .kind = $event.type"
+
+[[auth]]
+plugin = "hmac"
+settings.scheme = "github"
+secrets.key = { file = "secrets/partner" }
+
+[endpoint]
+"#;
+    hub.route("out", format!("{route}url = \"{}\"\n", receiver.url("/hook")));
+    let engine = Engine::start(&hub);
+
+    let post = |body: &str, key: &str| {
+        let code = base64(&hmac_sha256(key, body.as_bytes()));
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-shopify-topic", "orders/create"),
+            ("x-shopify-hmac-sha256", code.as_str()),
+        ];
+        engine.post("/in/shop", &headers, body.as_bytes())
+    };
+    let body = r#"{"z":1,"token":"x","total":1.10,"nr":1234567890123456789012345678901234567890}"#;
+    assert_eq!(post(body, "another").status, 401);
+    let declined = post(r#"{"total":1}"#, "hush").event_ids().remove(0);
+    assert_eq!(engine.ended(&declined, "out")["status"], "filtered");
+    let accepted = post(body, "hush").event_ids().remove(0);
+    assert_eq!(engine.ended(&accepted, "out")["status"], "delivered");
+
+    let received = receiver.received();
+    assert_eq!(received.len(), 1, "{received:?}");
+    let expected = r#"{"z":1,"total":1.10,"nr":1234567890123456789012345678901234567890,"kind":"orders/create"}"#;
+    assert_eq!(String::from_utf8_lossy(&received[0].body), expected);
+    let signature = format!("sha256={}", hex::encode(hmac_sha256("psst", expected.as_bytes())));
+    assert_eq!(received[0].header("x-hub-signature-256"), Some(signature.as_str()));
+}
+
+fn hmac_sha256(key: &str, bytes: &[u8]) -> Vec<u8> {
+    use hmac::{KeyInit as _, Mac as _};
+    let mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).expect("any length");
+    mac.chain_update(bytes).finalize().into_bytes().to_vec()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::prelude::BASE64_STANDARD.encode(bytes)
 }
 
 /// What Buildr sends, with letters of many alphabets in it.

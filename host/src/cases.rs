@@ -2,8 +2,9 @@
 //! the same engine, limits and pipeline as production.
 //!
 //! A case is one JSON file. `receive` (a request) leads to `events` or a
-//! `rejection`; `send` (an event) leads to a `request` or a `failure`; settings
-//! alone lead to `problems`. A body is text, or a file beside the case.
+//! `rejection`; `send` (an event) leads to a `request`, to `accepted` (true or
+//! false, by a filter) or to a `failure`; settings alone lead to `problems`. A
+//! body is text, or a file beside the case.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,11 +19,14 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::attempt::Fault;
 use crate::clock::UnixMs;
 use crate::endpoint::{Endpoint, Order};
 use crate::event::{Event, MEDIA_TYPE, TypePattern};
 use crate::pipeline;
-use crate::plugin::{Body, Bound, Component, Inbound, Key, Received, Role, Secrets, Unfit};
+use crate::plugin::{
+    Body, Bound, Component, EventView, Inbound, Key, Received, Role, Secrets, Unfit,
+};
 use crate::retry::RetryPolicy;
 use crate::route::Route;
 
@@ -39,6 +43,7 @@ struct Case {
     rejection: Option<RejectionCase>,
     send: Option<SendCase>,
     request: Option<RequestCase>,
+    accepted: Option<bool>,
     failure: Option<FailureCase>,
     problems: Option<Vec<ProblemCase>>,
 }
@@ -175,6 +180,11 @@ async fn run(component: &Arc<Component>, case: Case, folder: &Path) -> anyhow::R
             run_receive(&bound, receive, case.events, case.rejection, folder).await
         }
         (None, Some(send)) => {
+            let fails_as_filter = case.failure.as_ref().is_some_and(|it| it.stage == FILTER);
+            if case.accepted.is_some() || fails_as_filter {
+                let event = Arc::new(event(send.event, folder)?);
+                return run_filter(component, &bound, event, case.accepted, case.failure).await;
+            }
             run_send(component, bound, send, case.request, case.failure, folder).await
         }
         _ => bail!("a case has either `receive` or `send`, or leads to `problems`"),
@@ -229,6 +239,23 @@ fn compare_event(found: Received, expected: EventCase, folder: &Path) -> anyhow:
     same("data", &found, &body(expected.data, expected.data_file, folder)?)
 }
 
+/// The stage of a filter, in a case's `failure`.
+const FILTER: &str = "filter";
+
+async fn run_filter(
+    component: &Component,
+    bound: &Bound,
+    event: Arc<Event>,
+    accepted: Option<bool>,
+    failure: Option<FailureCase>,
+) -> anyhow::Result<()> {
+    let view = EventView { data: event.data.clone(), event, media_type: None };
+    match bound.accept(view).await {
+        Ok(found) => same("accepted", &Some(found), &accepted),
+        Err(fault) => compare_failure(component, FILTER, &fault, failure),
+    }
+}
+
 async fn run_send(
     component: &Arc<Component>,
     bound: Bound,
@@ -270,15 +297,24 @@ async fn run_send(
             let expected = body(expected.body, expected.body_file, folder)?.unwrap_or_default();
             same("body", &found.body, &expected)
         }
-        Err((stage, fault)) => {
-            let Some(expected) = failure else { bail!("{stage} failed: {fault}") };
-            same("stage", stage, expected.stage.as_str())?;
-            let code = format!("{}.{}", component.name(), expected.code);
-            same("code", &*fault.code, code.as_str())?;
-            same("retry", &fault.retry, &expected.retry)?;
-            same("message", &*fault.message, expected.message.as_str())
-        }
+        Err((stage, fault)) => compare_failure(component, stage, &fault, failure),
     }
+}
+
+/// A failure's code begins with the plugin's name, or with `plugin.` where the
+/// engine stopped it; a case leaves the plugin's own name out.
+fn compare_failure(
+    component: &Component,
+    stage: &str,
+    fault: &Fault,
+    expected: Option<FailureCase>,
+) -> anyhow::Result<()> {
+    let Some(expected) = expected else { bail!("{stage} failed: {fault}") };
+    same("stage", stage, expected.stage.as_str())?;
+    let own = format!("{}.", component.name());
+    same("code", fault.code.strip_prefix(&own).unwrap_or(&fault.code), expected.code.as_str())?;
+    same("retry", &fault.retry, &expected.retry)?;
+    same("message", &*fault.message, expected.message.as_str())
 }
 
 /// The plugin's headers exactly; what the host adds to every request may be there too.

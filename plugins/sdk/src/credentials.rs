@@ -173,10 +173,7 @@ impl Description {
 /// What is wrong with a header's name that settings give, if anything. The host
 /// refuses these names at every delivery; here they are refused once.
 pub fn header_name_problem(pointer: &str, name: &str) -> Option<Problem> {
-    // RFC 9110 §5.6.2.
-    let is_token = !name.is_empty()
-        && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it));
-    if !is_token {
+    if !is_header_name(name) {
         return Some(Problem::at(pointer, "is not the name of a header"));
     }
     // `header` in `wit/types.wit`.
@@ -195,6 +192,12 @@ pub fn header_name_problem(pointer: &str, name: &str) -> Option<Problem> {
     let lower = name.to_ascii_lowercase();
     (NOT_A_PLUGINS.contains(&lower.as_str()) || lower.starts_with("proxy-"))
         .then(|| Problem::at(pointer, "is a header that only the engine sets"))
+}
+
+/// True for what can be the name of a header: a token of RFC 9110 §5.6.2.
+pub fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&it))
 }
 
 /// What is wrong with a user name that settings give, if anything.

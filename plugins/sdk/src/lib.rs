@@ -37,17 +37,19 @@
 //! traits say what it does, [`secrets`] uses keys it never sees, and [`export!`]
 //! makes the component. What several platforms share stands beside them:
 //! [`credentials`] in a header, the [`standard_webhooks`] signature, [`json`]
-//! that is not parsed twice, [`rfc3339`] times. The crate holds no platform's
-//! rules.
+//! that is not parsed twice, [`rfc3339`] times, [`places`] that settings name, and
+//! an [`excerpt`] of what a user wrote. The crate holds no platform's rules.
 
 #[doc(hidden)]
 pub mod bindings;
 pub mod credentials;
 mod description;
 mod event;
+pub mod excerpt;
 mod inbound;
 mod instance;
 pub mod json;
+pub mod places;
 pub mod rfc3339;
 mod roles;
 pub mod secrets;
