@@ -1,6 +1,7 @@
 //! The admin listener: the delivery log over HTTP, steering, health and metrics.
 //! It changes nothing by itself; what it asks, the queue does.
 
+mod endpoints;
 mod health;
 mod list;
 mod log;
@@ -64,7 +65,10 @@ pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router 
         .routes(routes!(recover::show, recover::cancel))
         .routes(routes!(stream::stream))
         .routes(routes!(overview::stats))
-        .routes(routes!(overview::endpoints))
+        .routes(routes!(endpoints::endpoints))
+        .routes(routes!(endpoints::disable))
+        .routes(routes!(endpoints::enable))
+        .routes(routes!(endpoints::test))
         .routes(routes!(overview::routes))
         .routes(routes!(overview::plugins))
         .routes(routes!(overview::reload))

@@ -1,6 +1,5 @@
-//! What is in force and how it does: plugins, routes, endpoints, figures over time.
+//! What is in force and how it does: plugins, routes, figures over time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Admin;
+use super::endpoints::Limits;
 use super::list::{ByName, Page};
 use super::query::{Asked, parsed};
 use crate::clock;
@@ -23,7 +23,7 @@ use crate::problem::HttpProblem;
 use crate::queue::log::Backlog;
 use crate::reload::Reloaded;
 use crate::route::Route;
-use crate::stream::{Interval, Recently, Window};
+use crate::stream::{Interval, Window};
 
 /// What is in force, by name.
 #[derive(Serialize, ToSchema)]
@@ -36,7 +36,7 @@ pub(super) struct InForce<T> {
 }
 
 impl<T> InForce<T> {
-    fn of(page: Page<T>, snapshot: u64) -> Json<Self> {
+    pub(super) fn of(page: Page<T>, snapshot: u64) -> Json<Self> {
         Json(Self { data: page.data, next: page.next, snapshot })
     }
 }
@@ -122,32 +122,11 @@ pub(super) struct RouteRow {
     retry: Retry,
 }
 
-/// An endpoint's URL and limits.
-#[derive(Serialize, ToSchema)]
-struct Limits {
-    url: String,
-    timeout_s: f64,
-    concurrency: u32,
-    /// Such as `60/m`.
-    rate_limit: Option<String>,
-}
-
 /// When it is tried again.
 #[derive(Serialize, ToSchema)]
 struct Retry {
     schedule_s: Vec<f64>,
     jitter: f64,
-}
-
-impl Limits {
-    fn of(route: &Route) -> Self {
-        Self {
-            url: route.endpoint.url.to_string(),
-            timeout_s: route.endpoint.timeout.as_secs_f64(),
-            concurrency: route.endpoint.concurrency,
-            rate_limit: route.endpoint.rate_limit.map(|it| it.to_string()),
-        }
-    }
 }
 
 /// Routes in force
@@ -163,51 +142,13 @@ pub(super) async fn routes(
         from: it.from.as_ref().map(|it| it.iter().map(ToString::to_string).collect()),
         types: it.types.iter().map(ToString::to_string).collect(),
         plugins: it.plugins.split_whitespace().map(str::to_owned).collect(),
-        endpoint: Limits::of(it),
+        endpoint: Limits::of(&it.endpoint),
         retry: Retry {
             schedule_s: it.retry.schedule.iter().map(Duration::as_secs_f64).collect(),
             jitter: it.retry.jitter,
         },
     };
     let page = query.page(snapshot.routes.iter(), |it| &*it.name, route)?;
-    Ok(InForce::of(page, snapshot.number))
-}
-
-/// A route's endpoint and how it does. Counts are of this process.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Endpoint)]
-pub(super) struct EndpointRow {
-    route: String,
-    #[serde(flatten)]
-    limits: Limits,
-    #[serde(flatten)]
-    recently: Recently,
-    /// Deliveries that wait in the store, at most a second ago.
-    backlog: u64,
-    /// When the oldest of them was made.
-    #[schema(format = DateTime)]
-    oldest_waiting_at: Option<String>,
-}
-
-/// Endpoints in force and how they do
-#[utoipa::path(get, path = "/v1/endpoints", tag = "in force", params(ByName),
-    responses((status = 200, description = "A page of endpoints", body = InForce<EndpointRow>)))]
-pub(super) async fn endpoints(
-    State(admin): State<Admin>,
-    Asked(query): Asked<ByName>,
-) -> Result<Json<InForce<EndpointRow>>, HttpProblem> {
-    let backlog = admin.backlog().await?;
-    let waiting: HashMap<&str, &Backlog> =
-        backlog.iter().map(|it| (it.route.as_str(), it)).collect();
-    let (snapshot, now) = (admin.engine.snapshot(), clock::now());
-    let endpoint = |it: &&Arc<Route>| EndpointRow {
-        route: it.name.to_string(),
-        limits: Limits::of(it),
-        recently: admin.engine.stream.recently(&it.name, now),
-        backlog: waiting.get(&*it.name).map_or(0, |it| it.deliveries),
-        oldest_waiting_at: waiting.get(&*it.name).map(|it| it.oldest.to_string()),
-    };
-    let page = query.page(snapshot.routes.iter(), |it| &*it.name, endpoint)?;
     Ok(InForce::of(page, snapshot.number))
 }
 

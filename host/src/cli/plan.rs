@@ -1,7 +1,6 @@
 //! `plugpost plan`: what a folder would change, shown on what was really sent.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -131,7 +130,7 @@ fn in_words(fate: &Fate) -> String {
 fn of_messages(then: &Message, now: &Message) -> String {
     let mut text = String::new();
     let mut line =
-        |sign: char, what: std::fmt::Arguments<'_>| drop(writeln!(text, "{sign} {what}"));
+        |sign: char, what: std::fmt::Arguments<'_>| text.push_str(&format!("{sign} {what}\n"));
     if (&then.method, &then.url) != (&now.method, &now.url) {
         line('-', format_args!("{} {}", then.method, then.url));
         line('+', format_args!("{} {}", now.method, now.url));
