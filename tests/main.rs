@@ -13,10 +13,13 @@ mod ingest;
 
 mod backlog;
 mod footprint;
+mod guard;
 mod health;
 mod lanes;
 mod log;
+mod oauth;
 mod order;
+mod proxy;
 mod receivers;
 mod reload;
 mod reload_under_load;
@@ -24,6 +27,7 @@ mod retry;
 mod search;
 mod secrets;
 mod steer;
+mod tls;
 
 mod crash;
 mod hostile_plugins;

@@ -20,8 +20,9 @@ struct Case {
     _receiver: Option<Receiver>,
 }
 
-/// The timeout of every endpoint here.
-const TIMEOUT: Duration = Duration::from_millis(700);
+/// The timeout of every endpoint here: enough for a machine that has all of these
+/// to do at once.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[test]
 fn whatever_a_receiver_does_is_a_named_outcome_and_harms_nobody() {
@@ -36,7 +37,7 @@ fn whatever_a_receiver_does_is_a_named_outcome_and_harms_nobody() {
     let engine = Engine::start(&hub);
     let before = engine.resident_bytes();
     let begun = Instant::now();
-    let events: Vec<_> = (0..5).map(|_| engine.send("order.created", "{\"n\":1}")).collect();
+    let events: Vec<_> = (0..3).map(|_| engine.send("order.created", "{\"n\":1}")).collect();
     // Good ones arrive while the bad ones are still at it.
     good.first(events.len());
     let arrived = begun.elapsed();
@@ -58,7 +59,7 @@ fn whatever_a_receiver_does_is_a_named_outcome_and_harms_nobody() {
                 ));
             }
             let duration = Duration::from_micros(attempts[0]["duration_us"].as_u64().expect("µs"));
-            if duration > TIMEOUT + Duration::from_secs(5) {
+            if duration > TIMEOUT + Duration::from_secs(1) {
                 wrong.push(format!("{}: took {duration:?}", case.name));
             }
             let excerpt = attempts[0]["response_excerpt"].as_str().unwrap_or_default();
@@ -137,6 +138,17 @@ fn cases() -> Vec<Case> {
     plain("two-lengths", "http.broken", || {
         bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab")
     });
+    plain("negative-length", "http.broken", || {
+        bytes(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n")
+    });
+    plain("length-and-more", "http.broken", || {
+        bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999999999\r\n\r\n")
+    });
+    plain("nul-in-a-header", "http.broken", || bytes(b"HTTP/1.1 200 OK\r\nx-a: \0\r\n\r\n"));
+    plain("folded-header", "http.broken", || bytes(b"HTTP/1.1 200 OK\r\nx-a: b\r\n c\r\n\r\n"));
+    plain("space-in-a-name", "http.broken", || bytes(b"HTTP/1.1 200 OK\r\nx a: b\r\n\r\n"));
+    plain("http-2-unasked", "http.broken", || bytes(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0"));
+    plain("only-line-ends", "http.broken", || endless(b"", b"\r\n"));
     plain("upgrade", "http.status", || {
         bytes(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")
     });
@@ -146,7 +158,45 @@ fn cases() -> Vec<Case> {
         drip(b"HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n", b"a")
     });
 
+    plain("slow-trailers", "timeout", || {
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n";
+        drip(head, b"x-a: b\r\n")
+    });
+    plain("slow-chunk-size", "timeout", || {
+        drip(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"0")
+    });
+
+    // It says something of what is next, and that is not followed.
+    plain("redirect-to-metadata", "http.redirect", || {
+        Reply::status(307).with_header("location", "http://169.254.169.254/latest/meta-data/")
+    });
+    plain("redirect-to-a-file", "http.redirect", || {
+        Reply::status(302).with_header("location", "file:///etc/passwd")
+    });
+    plain("later-than-ever", "http.status", || {
+        Reply::status(503).with_header("retry-after", "99999999999999999999999999")
+    });
+    plain("before-it-began", "http.status", || {
+        Reply::status(429).with_header("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")
+    });
+    plain("later-in-nonsense", "http.status", || {
+        Reply::status(503).with_header("retry-after", "1e308, -inf, NaN")
+    });
+    plain("asks-for-a-password", "http.status", || {
+        Reply::status(401).with_header("www-authenticate", "Basic realm=\"here\"")
+    });
+
     // The status has come; of the body only the start counts.
+    plain("endless-trailers", "delivered", || {
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n";
+        endless(head, b"x-a: b\r\n")
+    });
+    plain("endless-chunk-extension", "delivered", || {
+        endless(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;a=", b"b")
+    });
+    plain("chunk-too-large-to-count", "delivered", || {
+        bytes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n")
+    });
     plain("hints", "delivered", || {
         bytes(
             &[
@@ -256,4 +306,26 @@ fn a_connection_is_kept_and_one_that_the_receiver_closed_costs_nothing() {
         assert_eq!(delivery["status"], "delivered", "{delivery}");
     }
     assert_eq!(receiver.received().len(), 50);
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_nobodys() {
+    // Two answers to one request: the second would be taken for that of the next.
+    let receiver = Receiver::start(|_| {
+        Reply::misbehave(|stream| {
+            let two = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n\
+                        HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(two)?;
+            until_closed(stream)
+        })
+    });
+    let hub = Hub::new();
+    hub.route("out", route(&receiver.url("/"), "concurrency = 1", "schedule = []"));
+    let engine = Engine::start(&hub);
+    for _ in 0..20 {
+        let event = engine.send("order.created", "{}");
+        let delivery = engine.ended(&event, "out");
+        assert_eq!(delivery["status"], "delivered", "{delivery}");
+    }
+    assert_eq!(receiver.received().len(), 20);
 }

@@ -20,6 +20,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::attempt::Fault;
+use crate::client::Client;
+use crate::client::guard::Guard;
 use crate::clock::UnixMs;
 use crate::endpoint::{Endpoint, Order};
 use crate::event::{Event, MEDIA_TYPE, TypePattern};
@@ -285,6 +287,8 @@ async fn run_send(
             order: Order::Free,
             breaker: None,
             disable_after: None,
+            client: Arc::new(Client::new(Guard::default())),
+            grant: None,
         },
         retry: RetryPolicy::default(),
         plugins: bound.label().into(),

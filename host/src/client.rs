@@ -5,15 +5,17 @@
 
 mod connect;
 pub(crate) mod guard;
+pub(crate) mod oauth;
+pub(crate) mod tls;
 
 use std::error::Error as _;
 use std::io;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::RETRY_AFTER;
-use http::{HeaderName, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
@@ -23,10 +25,28 @@ use crate::attempt::{Fault, Response, parse_retry_after};
 use crate::clock;
 use connect::Connector;
 use guard::Guard;
+use tls::Tls;
 
-/// Sends requests. Cheap to clone; the connections are shared.
+/// Sends requests in one way of dialling. Endpoints that are dialled alike share
+/// one, and with it its connections; it goes with the last of them.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Vets every address, the proxy's too.
+    guard: Guard,
+    pub(crate) tls: Tls,
+    pub(crate) proxy: Option<Proxy>,
+    /// Made when it is needed.
+    pool: OnceLock<Pool<HttpsConnector<Connector>, Full<Bytes>>>,
+}
+
+/// A proxy that is asked to CONNECT.
 #[derive(Clone, Debug)]
-pub(crate) struct Client(Pool<HttpsConnector<Connector>, Full<Bytes>>);
+pub(crate) struct Proxy {
+    /// `http`, with a host.
+    pub(crate) uri: Uri,
+    /// Marked as sensitive.
+    pub(crate) authorization: Option<HeaderValue>,
+}
 
 /// How much of a response's body is kept for the log.
 const EXCERPT_BYTES_MAX: usize = 4 << 10;
@@ -48,20 +68,33 @@ const IDLE_MAX: Duration = Duration::from_secs(50);
 const IDLE_PER_HOST_MAX: usize = 64;
 
 impl Client {
-    pub(crate) fn new(guard: Guard) -> io::Result<Self> {
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config()?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(Connector::new(guard));
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .http2_max_header_list_size(HEAD_BYTES_MAX as u32)
-            .build(connector);
-        Ok(Self(pool))
+    /// Without certificates of its own or a proxy. It may never be used.
+    pub(crate) fn new(guard: Guard) -> Self {
+        Self { guard, tls: Tls::default(), proxy: None, pool: OnceLock::new() }
+    }
+
+    pub(crate) fn dialling(guard: Guard, tls: Tls, proxy: Option<Proxy>) -> Self {
+        let client = Self { guard, tls, proxy, pool: OnceLock::new() };
+        // The system's certificates are read now and not in an attempt.
+        client.pool();
+        client
+    }
+
+    fn pool(&self) -> &Pool<HttpsConnector<Connector>, Full<Bytes>> {
+        self.pool.get_or_init(|| {
+            let connector = HttpsConnectorBuilder::new()
+                .with_tls_config(self.tls.config())
+                .https_or_http()
+                .enable_all_versions()
+                .wrap_connector(Connector::new(self.guard.clone(), self.proxy.clone()));
+            Pool::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_MAX)
+                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+                .http1_max_buf_size(HEAD_BYTES_MAX)
+                .http2_max_header_list_size(HEAD_BYTES_MAX as u32)
+                .build(connector)
+        })
     }
 
     /// Send a request and read the answer, all within `timeout`: name lookup,
@@ -83,15 +116,8 @@ impl Client {
         request: Request<Full<Bytes>>,
         timeout: Duration,
     ) -> Result<(StatusCode, Bytes), Fault> {
-        let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| fault_of(&error))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let broken =
-                |error| Fault::retry("http.broken", format!("the answer broke off: {error}"));
-            Ok((status, body.map_err(broken)?.to_bytes()))
-        };
-        match tokio::time::timeout(timeout, exchange).await {
+        let whole = self.whole(request, ANSWER_BYTES_MAX);
+        match tokio::time::timeout(timeout, whole).await {
             Ok(result) => result,
             Err(_) => Err(Fault::retry("timeout", format!("no answer within {timeout:?}"))),
         }
@@ -104,14 +130,27 @@ impl Client {
         request: Request<Full<Bytes>>,
         timeout: Duration,
     ) -> Result<http::Response<hyper::body::Incoming>, Fault> {
-        match tokio::time::timeout(timeout, self.0.request(request)).await {
+        match tokio::time::timeout(timeout, self.pool().request(request)).await {
             Ok(result) => result.map_err(|error| fault_of(&error)),
             Err(_) => Err(Fault::retry("timeout", format!("no answer within {timeout:?}"))),
         }
     }
 
+    /// The whole answer, or a fault when it is longer; as long as it takes.
+    async fn whole(
+        &self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Bytes), Fault> {
+        let response = self.pool().request(request).await.map_err(|error| fault_of(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), bytes_max).collect().await;
+        let broken = |error| Fault::retry("http.broken", format!("the answer broke off: {error}"));
+        Ok((status, body.map_err(broken)?.to_bytes()))
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Fault> {
-        let response = self.0.request(request).await.map_err(|error| fault_of(&error))?;
+        let response = self.pool().request(request).await.map_err(|error| fault_of(&error))?;
         let status = response.status().as_u16();
         let retry_after = (response.headers().get(RETRY_AFTER))
             .and_then(|it| it.to_str().ok())
@@ -141,12 +180,12 @@ async fn excerpt(mut body: hyper::body::Incoming) -> Bytes {
 fn fault_of(error: &hyper_util::client::legacy::Error) -> Fault {
     let mut chain = Vec::new();
     let mut cause = error.source();
-    let mut refused = None;
+    let mut refused: Option<Box<str>> = None;
     while let Some(error) = cause {
         if let Some(it) = error.downcast_ref::<connect::Refused>() {
             refused = Some(it.code());
         } else if refused.is_none() && error.is::<rustls::Error>() {
-            refused = Some("connect.tls");
+            refused = Some("connect.tls".into());
         }
         // Layers repeat what the one below them says.
         let text = error.to_string();
@@ -155,7 +194,8 @@ fn fault_of(error: &hyper_util::client::legacy::Error) -> Fault {
         }
         cause = io_inner(error).or_else(|| error.source());
     }
-    let code = refused.unwrap_or(if error.is_connect() { "connect.failed" } else { "http.broken" });
+    let otherwise = if error.is_connect() { "connect.failed" } else { "http.broken" };
+    let code = refused.unwrap_or_else(|| otherwise.into());
     let message = if chain.is_empty() { error.to_string() } else { chain.join(": ") };
     Fault::retry(code, message)
 }
@@ -165,22 +205,6 @@ fn io_inner<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a (dyn std::error::Error + 'static)> {
     error.downcast_ref::<io::Error>()?.get_ref().map(|it| it as _)
-}
-
-/// The system's certificates, or Mozilla's where there are none.
-fn tls_config() -> io::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
 }
 
 /// Headers that frame a request or name its peer: a plugin that could set them

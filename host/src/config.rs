@@ -4,6 +4,7 @@
 //! Reading knows nothing of plugins; [`snapshot`](crate::snapshot) brings the two
 //! together.
 
+mod dial;
 mod document;
 mod hub;
 mod pins;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use dial::{OAuth2Keys, ProxyKeys, TlsKeys};
 pub(crate) use document::{Marked, Position, duration_text, nearest};
 pub(crate) use hub::{Hub, Scope, Token};
 pub(crate) use route::{BreakerKeys, Policy, RouteFile, parse_policy};
@@ -170,6 +172,7 @@ impl Folder {
         let uses = (self.sources.iter().flat_map(|it| &it.plugin))
             .chain(self.routes.iter().flat_map(RouteFile::plugin_uses));
         let versions = uses.flat_map(|it| &it.secrets).flat_map(|(_, versions)| versions);
+        let versions = versions.chain(self.routes.iter().flat_map(|it| it.dial.secrets()));
         let of_plugins = versions.filter_map(|it| Some((it.file.as_deref()?, it.text.as_bytes())));
         let of_tokens = self.hub.tokens.iter();
         let of_tokens = of_tokens.filter_map(|it| Some((it.file.as_deref()?, &it.sha256[..])));

@@ -1,5 +1,5 @@
-//! The URL that is called, its limits, and how it behaves. Pure values: who calls
-//! it, and whether it may be called, is decided elsewhere.
+//! The URL that is called, its limits, how it behaves, and what it is called with. Who
+//! calls it, and whether it may be called, is decided elsewhere.
 
 mod breaker;
 mod health;
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use http::Uri;
 use sha2::{Digest as _, Sha256};
+
+use crate::client::Client;
+use crate::client::oauth::Grant;
 
 pub(crate) use breaker::BreakerRule;
 pub(crate) use health::{Change, Disabled, Health, HealthRecord, Heard, Rest};
@@ -34,6 +37,10 @@ pub(crate) struct Endpoint {
     pub(crate) breaker: Option<BreakerRule>,
     /// For how long it may only fail before it is disabled; none for ever.
     pub(crate) disable_after: Option<Duration>,
+    /// How it is reached: by which proxy, trusting whom, as whom.
+    pub(crate) client: Arc<Client>,
+    /// Where the token comes from that it asks for.
+    pub(crate) grant: Option<Arc<Grant>>,
 }
 
 /// Which deliveries of a route follow each other strictly: one at a time, in the

@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::client::Client;
 use crate::clock::{self, UnixMs};
 use crate::event::Event;
 use crate::lane::{Lanes, Slot};
@@ -26,7 +25,6 @@ pub(crate) struct Engine {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) queue: Queue,
     pub(crate) lanes: Lanes,
-    pub(crate) client: Client,
     pub(crate) metrics: Metrics,
     pub(crate) stream: Stream,
     pub(crate) recoveries: Recoveries,
@@ -37,7 +35,7 @@ const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Open the store and take up what waits in it.
-    pub(crate) async fn start(snapshot: Snapshot, client: Client) -> Result<Arc<Self>, QueueError> {
+    pub(crate) async fn start(snapshot: Snapshot) -> Result<Arc<Self>, QueueError> {
         // From the writer's thread into the runtime: one task spreads a commit's
         // deliveries from inside, where waking another task is cheap.
         let (sender, mut commits) = mpsc::unbounded_channel();
@@ -48,7 +46,6 @@ impl Engine {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
             lanes: Lanes::new(engine.clone()),
-            client,
             metrics: Metrics::default(),
             stream: Stream::default(),
             recoveries: Recoveries::default(),

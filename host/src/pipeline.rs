@@ -81,13 +81,12 @@ async fn attempt_by(
         }
     }
     let mut trace = Trace::default();
-    let outcome = send(engine, delivery, route, started, &mut trace).await;
+    let outcome = send(delivery, route, started, &mut trace).await;
     let end = Ended { outcome, trace };
     end.settle(engine, delivery, route, snapshot, started, clock)
 }
 
 async fn send(
-    engine: &Engine,
     delivery: &Delivery,
     route: &Route,
     started: UnixMs,
@@ -95,8 +94,7 @@ async fn send(
 ) -> Result<Response, Fault> {
     let prepared = prepare(route, &delivery.event, started).await;
     let outgoing = prepared.map_err(|(_, fault)| fault)?;
-    trace.request = Some(outgoing.for_the_log());
-    deliver::deliver(&engine.client, route, outgoing).await
+    deliver::deliver(route, outgoing, &mut trace.request).await
 }
 
 /// The request an event becomes at that time, or the stage that failed. The same

@@ -6,6 +6,7 @@
 //! is wrong at once.
 
 mod build;
+mod dial;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::config::{Digest, Folder, Hub, Problem};
 use crate::plugin::{Bound, Component, Limits, Runtime, RuntimeError};
 use crate::route::Routes;
 use build::{Build, Loaded, plugin_file};
+use dial::Dials;
 
 /// What is in force.
 #[derive(Debug)]
@@ -46,6 +48,7 @@ pub(crate) struct Loader {
     /// Started by the first load; its limits stay until the process ends.
     runtime: Option<Arc<Runtime>>,
     plugins: HashMap<(String, Digest), Loaded>,
+    dials: Dials,
     secret_files: Vec<PathBuf>,
     /// What the last good snapshot was made of.
     digests: BTreeMap<PathBuf, Digest>,
@@ -74,6 +77,7 @@ impl Loader {
             folder: folder.into(),
             runtime: None,
             plugins: HashMap::new(),
+            dials: Dials::default(),
             secret_files: Vec::new(),
             digests: BTreeMap::new(),
             number: 0,
@@ -111,6 +115,7 @@ impl Loader {
         };
         let mut build = Build {
             plugins: HashMap::new(),
+            dials: self.dials.clone(),
             problems,
             refused: Vec::new(),
             stand_in: self.stand_in,

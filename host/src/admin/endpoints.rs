@@ -41,6 +41,14 @@ pub(super) struct Limits {
     breaker: Option<Breaker>,
     /// For how long it may only fail before it is disabled; null for ever.
     disable_after_s: Option<f64>,
+    /// Where its OAuth 2 tokens come from.
+    token_url: Option<String>,
+    /// It trusts certificates of its own instead of the system's.
+    own_ca: bool,
+    /// It is shown a certificate of ours.
+    client_certificate: bool,
+    /// The proxy it is called through.
+    proxy: Option<String>,
 }
 
 /// Below that share of successes among so many attempts, it gets a rest.
@@ -68,6 +76,10 @@ impl Limits {
             order: endpoint.order.as_str(),
             breaker: endpoint.breaker.map(breaker),
             disable_after_s: endpoint.disable_after.map(|it| it.as_secs_f64()),
+            token_url: endpoint.grant.as_ref().map(|it| it.token_url.to_string()),
+            own_ca: endpoint.client.tls.trust.is_some(),
+            client_certificate: endpoint.client.tls.identity.is_some(),
+            proxy: endpoint.client.proxy.as_ref().map(|it| it.uri.to_string()),
         }
     }
 }

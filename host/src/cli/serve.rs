@@ -15,8 +15,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin;
 use crate::allocator;
-use crate::client::Client;
-use crate::client::guard::Guard;
 use crate::engine::Engine;
 use crate::ingest;
 use crate::reload::Reloader;
@@ -62,8 +60,7 @@ pub(super) async fn start(snapshot: Snapshot, loader: Option<Loader>) -> anyhow:
     };
     let public = bind(hub.public).await?;
     let admin = bind(hub.admin).await?;
-    let client = Client::new(Guard::allowing(hub.allow_networks.clone()))?;
-    let engine = Engine::start(snapshot, client)
+    let engine = Engine::start(snapshot)
         .await
         .with_context(|| format!("cannot open the store {}", hub.store.display()))?;
 

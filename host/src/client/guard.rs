@@ -19,25 +19,95 @@ impl Guard {
     }
 
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
-        if METADATA.contains(&address) {
+        if Self::is_metadata(address) {
             return false;
         }
-        is_global(address) || self.allow.iter().any(|it| it.contains(&address))
+        let is_named = self.allow.iter().any(|it| it.contains(&address));
+        // Who names a range of IPv6 has not named every IPv4 address inside it.
+        let reaches = |it: Ipv4Addr| {
+            is_global(it.into()) || self.allow.iter().any(|net| net.contains(&IpAddr::V4(it)))
+        };
+        is_global(address) || (is_named && embedded(address).into_iter().all(reaches))
+    }
+
+    /// Whether it is a cloud's metadata service, in whatever form of IPv6. Those
+    /// stay forbidden whatever ranges are allowed.
+    pub(crate) fn is_metadata(address: IpAddr) -> bool {
+        let is = |address| METADATA.iter().any(|it| it.contains(&address));
+        let hidden = embedded(address).into_iter().chain(translated_locally(address));
+        is(address) || hidden.into_iter().any(|it| is(IpAddr::V4(it)))
     }
 }
 
-/// Metadata and host services of the clouds: AWS, Azure, GCP and others at
-/// 169.254.169.254, ECS tasks, Azure's wire server, Alibaba, Oracle.
-const METADATA: &[IpAddr] = &[
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+const fn one4(a: u8, b: u8, c: u8, d: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), 32))
+}
+
+const fn one6(start: [u16; 3], end: [u16; 2]) -> IpNet {
+    let address = Ipv6Addr::new(start[0], start[1], start[2], 0, 0, 0, end[0], end[1]);
+    IpNet::V6(Ipv6Net::new_assert(address, 128))
+}
+
+/// Metadata and host services of the clouds, as they document them.
+const METADATA: &[IpNet] = &[
+    // AWS, Azure, GCP, Oracle, OpenStack and most others; AWS has DNS and time beside it.
+    IpNet::V4(v4(169, 254, 169, 24)),
+    // AWS: credentials of ECS tasks and of EKS pods.
+    IpNet::V4(v4(169, 254, 170, 24)),
+    // Tencent's two, Scaleway.
+    one4(169, 254, 0, 23),
+    one4(169, 254, 10, 10),
+    one4(169, 254, 42, 42),
+    // Azure's wire server, Alibaba, Oracle's older one.
+    one4(168, 63, 129, 16),
+    one4(100, 100, 100, 200),
+    one4(192, 0, 0, 192),
+    // AWS: metadata, DNS, time and credentials.
+    IpNet::V6(v6(0xfd00, 0xec2, 32)),
+    // GCP, Oracle, Scaleway, Akamai, Alibaba, OpenStack.
+    one6([0xfd20, 0xce, 0], [0, 0x254]),
+    one6([0xfd00, 0xc1, 0], [0xa9fe, 0xa9fe]),
+    one6([0xfd00, 0x42, 0], [0, 0x42]),
+    one6([0xfd00, 0xa9fe, 0xa9fe], [0, 1]),
+    one6([0xfd00, 0x100, 0], [0x100, 0x200]),
+    one6([0xfe80, 0, 0], [0xa9fe, 0xa9fe]),
 ];
+
+/// The IPv4 addresses that an IPv6 address stands for, by its form alone.
+fn embedded(address: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return Vec::new() };
+    let segments = address.segments();
+    let at = |first: usize| v4_of(segments[first], segments[first + 1]);
+    match segments {
+        // `::` and `::1` are themselves.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Vec::new(),
+        // IPv4-compatible, IPv4-mapped (RFC 4291), IPv4-translated (RFC 2765), NAT64 (RFC 6052).
+        [0, 0, 0, 0, 0, 0 | 0xffff, _, _]
+        | [0, 0, 0, 0, 0xffff, 0, _, _]
+        | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => vec![at(6)],
+        // 6to4 (RFC 3056).
+        [0x2002, ..] => vec![at(1)],
+        // Teredo (RFC 4380): the server's, and the client's with every bit turned.
+        [0x2001, 0, ..] => vec![at(2), v4_of(!segments[6], !segments[7])],
+        _ if is_isatap(address) => vec![at(6)],
+        _ => Vec::new(),
+    }
+}
+
+/// What a translator of one's own (RFC 8215, `64:ff9b:1::/48`) may make of an
+/// address: where in it the IPv4 address lies depends on the prefix chosen
+/// (RFC 6052 §2.2). Who allows the range means its private addresses.
+fn translated_locally(address: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return Vec::new() };
+    let [0x64, 0xff9b, 1, ..] = address.segments() else { return Vec::new() };
+    let octets = address.octets();
+    let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|it| octets[it]));
+    vec![at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), at([12, 13, 14, 15])]
+}
+
+fn v4_of(high: u16, low: u16) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))
+}
 
 fn is_global(address: IpAddr) -> bool {
     match address {
@@ -88,9 +158,10 @@ const GLOBAL_UNICAST_V6: Ipv6Net = v6(0x2000, 0, 3);
 const NOT_GLOBAL_V6: &[Ipv6Net] =
     &[v6(0x2001, 0, 23), v6(0x2001, 0xdb8, 32), v6(0x2002, 0, 16), v6(0x3fff, 0, 20)];
 
-/// RFC 5214: an interface id of `0000:5efe` or `0200:5efe` embeds an IPv4 address.
+/// RFC 5214: an interface id of `0000:5efe` or `0200:5efe` embeds an IPv4 address,
+/// whatever its group bit.
 fn is_isatap(address: Ipv6Addr) -> bool {
-    matches!(address.segments()[4..6], [0x0000 | 0x0200, 0x5efe])
+    matches!(address.segments()[4..6], [0 | 0x100 | 0x200 | 0x300, 0x5efe])
 }
 
 #[cfg(test)]
@@ -170,8 +241,45 @@ mod tests {
             Guard::allowing(vec![range("127.0.0.0/8"), range("169.254.0.0/16"), range("fd00::/8")]);
         assert!(allows(&guard, "127.0.0.1"));
         assert!(allows(&guard, "169.254.7.7"));
+        assert!(allows(&guard, "fd00::1"));
         assert!(!allows(&guard, "10.0.0.1"));
         assert!(!allows(&guard, "169.254.169.254"));
         assert!(!allows(&guard, "fd00:ec2::254"));
+        let everything = Guard::allowing(vec![range("0.0.0.0/0"), range("::/0")]);
+        for other in ["10.0.0.1", "::", "::1", "::ffff:10.0.0.1", "2002:a00:1::", "255.255.255.255"]
+        {
+            assert!(allows(&everything, other), "{other}");
+        }
+        for metadata in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1::100.100.100.200",
+            "2002:a9fe:a9fe::1",
+            "2001:0:a9fe:a9fe::",
+            "2001:0:101:101::5601:5601",
+            "2a00::5efe:a83f:8110",
+            "fe80::300:5efe:a9fe:a9fe",
+        ] {
+            assert!(!allows(&everything, metadata), "{metadata}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_ipv6_does_not_allow_the_ipv4_inside_it() {
+        let range = |text: &str| text.parse::<IpNet>().expect("a range");
+        // A network that reaches IPv4 by NAT64.
+        let guard = Guard::allowing(vec![range("64:ff9b::/96"), range("::1/128")]);
+        assert!(allows(&guard, "64:ff9b::8.8.8.8"));
+        assert!(allows(&guard, "::1"));
+        assert!(!allows(&guard, "64:ff9b::10.0.0.1"));
+        let guard = Guard::allowing(vec![range("64:ff9b::/96"), range("10.0.0.0/8")]);
+        assert!(allows(&guard, "64:ff9b::10.0.0.1"));
+        // One's own translator is there for private addresses.
+        let guard = Guard::allowing(vec![range("64:ff9b:1::/48")]);
+        assert!(allows(&guard, "64:ff9b:1::10.0.0.1"));
     }
 }

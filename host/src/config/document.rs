@@ -115,6 +115,10 @@ impl<'d, 'a> Table<'d, 'a> {
         self.get(key).is_some()
     }
 
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|it| matches!(it.get_ref(), DeValue::Table(_)))
+    }
+
     pub(super) fn position_of(&self, key: &str) -> Option<Position> {
         self.get(key).map(|it| self.document.position(it.span().start))
     }

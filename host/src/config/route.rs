@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::dial::DialKeys;
 use super::document::{Document, Marked, Position, Table, nearest, parse_duration};
 use super::source::plugin_use;
 use super::{Found, PluginUse, hub};
@@ -27,6 +28,7 @@ pub(crate) struct RouteFile {
     pub(crate) auths: Vec<PluginUse>,
     pub(crate) url: Option<Marked<(String, Uri)>>,
     pub(crate) endpoint: EndpointKeys,
+    pub(crate) dial: DialKeys,
     pub(crate) retry: RetryKeys,
     pub(crate) breaker: BreakerKeys,
 }
@@ -116,11 +118,12 @@ pub(super) fn read(
             auths: stage("auth"),
             url: None,
             endpoint: EndpointKeys::default(),
+            dial: DialKeys::default(),
             retry: RetryKeys::default(),
             breaker: BreakerKeys::default(),
         };
         route.take_from(&root);
-        route.take_endpoint(&root);
+        route.take_endpoint(&root, folder);
         route.take_retry(&root);
         route.take_breaker(&root);
         if !root.has("types") {
@@ -150,7 +153,7 @@ impl RouteFile {
         }
     }
 
-    fn take_endpoint(&mut self, root: &Table<'_, '_>) {
+    fn take_endpoint(&mut self, root: &Table<'_, '_>, folder: &Path) {
         let Some(endpoint) = root.table("endpoint") else {
             if !root.has("endpoint") {
                 root.problem(START, "a route has an [endpoint] with a url");
@@ -162,6 +165,7 @@ impl RouteFile {
         if !table.has("url") {
             table.problem(at, "an endpoint has a url");
         }
+        self.dial = DialKeys::read(&table, folder);
         self.endpoint = EndpointKeys {
             timeout: table.parsed("timeout", hub::timeout).map(|it| it.value),
             concurrency: hub::concurrency(&table).map(|it| it.value),
@@ -252,7 +256,7 @@ fn breaker_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_url(text: &str) -> Result<Uri, String> {
+pub(super) fn parse_url(text: &str) -> Result<Uri, String> {
     // What may hold a password is not repeated.
     let shown = if text.contains('@') { "this".to_owned() } else { format!("`{text}`") };
     let wrong = |why: String| format!("{shown} is not a URL to deliver to: {why}");

@@ -321,6 +321,8 @@ impl fmt::Display for Rest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Client;
+    use crate::client::guard::Guard;
     use crate::endpoint::Order;
 
     const BAD: Heard = Heard::Bad { busy: false, retry_after: None };
@@ -337,6 +339,8 @@ mod tests {
             order: Order::Free,
             breaker: None,
             disable_after: Some(Duration::from_hours(5 * 24)),
+            client: Arc::new(Client::new(Guard::default())),
+            grant: None,
         }
     }
 

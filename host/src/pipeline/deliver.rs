@@ -1,23 +1,42 @@
-//! Send what was signed, byte for byte. The only stage that dials out.
+//! Send what was signed, byte for byte. The only stage that dials out: for a
+//! token, where the endpoint wants one, and to the endpoint.
 
 use std::sync::Arc;
 
 use http::Request;
+use http::header::AUTHORIZATION;
 use http_body_util::Full;
+use tokio::time::Instant;
 
 use super::Outgoing;
-use crate::attempt::{Fault, Response};
-use crate::client::Client;
+use crate::attempt::{Fault, Response, SentRequest};
 use crate::route::Route;
 
+/// Within the endpoint's timeout, the token's request included. What is sent is
+/// left for the log before it goes.
 pub(super) async fn deliver(
-    client: &Client,
     route: &Route,
-    outgoing: Outgoing,
+    mut outgoing: Outgoing,
+    log: &mut Option<SentRequest>,
 ) -> Result<Response, Fault> {
+    let endpoint = &route.endpoint;
+    let deadline = Instant::now() + endpoint.timeout;
+    *log = Some(outgoing.for_the_log());
+    let mut token = None;
+    if let Some(grant) = &endpoint.grant {
+        let good = grant.token(deadline).await?;
+        Arc::make_mut(&mut outgoing.headers).insert(AUTHORIZATION, good.header.clone());
+        *log = Some(outgoing.for_the_log());
+        token = Some((grant, good));
+    }
     let mut request = Request::new(Full::new(outgoing.body));
     *request.method_mut() = outgoing.method;
-    *request.uri_mut() = route.endpoint.uri.clone();
+    *request.uri_mut() = endpoint.uri.clone();
     *request.headers_mut() = Arc::unwrap_or_clone(outgoing.headers);
-    client.send(request, route.endpoint.timeout).await
+    let left = deadline.saturating_duration_since(Instant::now());
+    let result = endpoint.client.send(request, left).await;
+    if let (Some((grant, token)), Ok(response)) = (token, &result) {
+        grant.answered(&token, response.status);
+    }
+    result
 }

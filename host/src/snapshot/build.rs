@@ -10,6 +10,7 @@ use jsonschema::Validator;
 use parking_lot::Mutex;
 
 use super::Source;
+use super::dial::Dials;
 use crate::config::{
     BreakerKeys, Digest, Folder, Hub, Marked, PluginUse, Policy, Position, Problem, RouteFile,
     Scope, SourceFile, nearest, parse_policy,
@@ -30,6 +31,7 @@ pub(super) struct Loaded {
 
 pub(super) struct Build {
     pub(super) plugins: HashMap<String, Loaded>,
+    pub(super) dials: Dials,
     pub(super) problems: Vec<Problem>,
     /// Plugins that are there and were not loaded: each has its own problem.
     pub(super) refused: Vec<String>,
@@ -186,6 +188,7 @@ impl Build {
     }
 
     fn endpoint(&mut self, from: &RouteFile, policy: &Policy, hub: &Hub) -> Option<Endpoint> {
+        let dial = self.dial(from, hub);
         let Marked { value: (url, uri), at } = from.url.as_ref()?;
         let (said, platform) = (&from.endpoint, &policy.endpoint);
         if said.https_only.or(platform.https_only) == Some(true)
@@ -204,6 +207,7 @@ impl Build {
             );
             self.problem(&from.file, *at, message);
         }
+        let (client, grant) = dial?;
         Some(Endpoint {
             url: url.as_str().into(),
             uri: uri.clone(),
@@ -214,6 +218,8 @@ impl Build {
             breaker: breaker(&from.breaker, &policy.breaker),
             disable_after: (said.disable_after.or(platform.disable_after))
                 .unwrap_or(hub.disable_after),
+            client,
+            grant,
         })
     }
 
@@ -303,7 +309,7 @@ impl Build {
         bound
     }
 
-    fn problem(&mut self, file: &Path, at: Position, message: String) {
+    pub(super) fn problem(&mut self, file: &Path, at: Position, message: String) {
         let at = Some((at.line, at.column));
         self.problems.push(Problem { file: file.into(), at, message });
     }
