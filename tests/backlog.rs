@@ -35,7 +35,7 @@ fn make_overdue(hub: &Hub, routes: &[String]) {
             rows.collect::<Result<_, _>>().expect("names")
         };
         // The rows as the engine writes them; a column that is new shows here.
-        assert_eq!(columns("events").join(" "), "source type time attributes data");
+        assert_eq!(columns("events").join(" "), "source type time attributes data data_pruned");
         let mut event = changes
             .prepare("INSERT INTO events (id, source, type, time, attributes, data) VALUES (?1, ?2, 'late', 0, '[]', ?3)")
             .expect("a statement");

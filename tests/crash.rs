@@ -104,7 +104,7 @@ impl Seen {
             let retry = "schedule = [\"100ms\", \"1s\", \"5s\", \"5s\"]";
             hub.route(&path[1..], route(&receiver.url(path), "", retry));
         }
-        let retry = "schedule = [\"20ms\", \"20ms\"]";
+        let retry = "schedule = [\"20ms\", \"20ms\"]\n[breaker]\nenabled = false";
         hub.route(&FAILING[1..], route(&receiver.url(FAILING), "", retry));
 
         let sent = Mutex::default();

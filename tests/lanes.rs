@@ -152,7 +152,8 @@ fn a_backlog_outlives_the_process() {
     });
     let hub = Hub::new();
     let schedule = ["\"500ms\""; 100].join(", ");
-    hub.route("all", route(&receiver.url("/"), "", &format!("schedule = [{schedule}]")));
+    let retry = format!("schedule = [{schedule}]\n[breaker]\nenabled = false");
+    hub.route("all", route(&receiver.url("/"), "", &retry));
     let engine = Engine::start(&hub);
     let events = send(&engine, EVENTS);
     receiver.until("each to be refused once", |it| (ids(it).len() == EVENTS).then_some(()));

@@ -26,6 +26,7 @@ mod reload_under_load;
 mod retry;
 mod search;
 mod secrets;
+mod signatures;
 mod steer;
 mod tls;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::client;
 use crate::support::engine::Engine;
 use crate::support::eventually;
-use crate::support::hub::{Hub, to};
+use crate::support::hub::{Hub, once, to};
 use crate::support::receiver::{Receiver, Reply};
 
 /// Whether a row is to be found.
@@ -90,11 +90,11 @@ fn check(engine: &Engine) {
 #[test]
 fn what_blocks_find_is_what_a_look_at_every_row_finds() {
     let receiver = Receiver::start(|request| match request.body.ends_with(b"true}") {
-        true => Reply::status(410),
+        true => Reply::status(400),
         false => Reply::status(200),
     });
     let hub = Hub::new();
-    hub.route("out", to(&receiver.url("/")));
+    hub.route("out", once(&receiver.url("/")));
     let engine = Engine::start(&hub);
     for start in (0..EVENTS).step_by(100) {
         send_batch(&engine, start..start + 100);

@@ -77,6 +77,11 @@ pub(crate) fn to(url: &str) -> String {
     route(url, "", "schedule = [\"50ms\"]\njitter = 0")
 }
 
+/// A route of every event to this URL: one attempt, however often it fails.
+pub(crate) fn once(url: &str) -> String {
+    format!("{}\n[breaker]\nenabled = false\n", route(url, "", "schedule = []"))
+}
+
 /// A route of every event to this URL, with further keys of `[endpoint]` and `[retry]`.
 pub(crate) fn route(url: &str, endpoint: &str, retry: &str) -> String {
     format!(
