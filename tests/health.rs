@@ -274,6 +274,59 @@ fn a_disabled_endpoint_takes_nothing_from_the_others() {
     assert!(gone.received().len() <= 16 + 1, "{}", gone.received().len());
 }
 
+#[test]
+fn a_person_switches_an_endpoint_off_and_on_and_tries_it() {
+    let receiver = Receiver::ok();
+    let hub = Hub::new();
+    hub.route(
+        "out",
+        route(&receiver.url("/"), "", "").replace("[\"*\"]", "[\"order.*\", \"stock.low\"]"),
+    );
+    let engine = Engine::start(&hub);
+    let post = |path: &str, body: &str| {
+        client::ask(engine.admin, "POST", &format!("/v1/endpoints/{path}"), &[], body.as_bytes())
+    };
+    let health = || engine.get("/v1/endpoints").json()["data"][0].clone();
+    assert_eq!(health()["health"], "ok");
+    assert_eq!(post("out/disable", "{\"reason\":\"the shop is closed\"}").json()["changed"], true);
+    assert_eq!(post("out/disable", "").json()["changed"], false);
+    assert_eq!(health()["health"], "disabled");
+    assert_eq!(health()["disabled"]["reason"], "the shop is closed");
+    let refused = engine.ended(&engine.send("order.created", "{}"), "out");
+    assert_eq!(refused["status"], "dead");
+    assert!(refused["last_error"].as_str().is_some_and(|it| it.ends_with("the shop is closed")));
+
+    // What a person decided outlives the process.
+    engine.stop();
+    let engine = Engine::start(&hub);
+    let post = |path: &str, body: &str| {
+        client::ask(engine.admin, "POST", &format!("/v1/endpoints/{path}"), &[], body.as_bytes())
+    };
+    assert_eq!(engine.get("/v1/endpoints").json()["data"][0]["health"], "disabled");
+    assert_eq!(post("out/enable", "").json()["changed"], true);
+    assert_eq!(engine.ended(&engine.send("order.created", "{}"), "out")["status"], "delivered");
+
+    let tried = post("out/test", "").json();
+    let delivery = engine.ended(tried["event_id"].as_str().expect("an id"), "out");
+    assert_eq!((&delivery["id"], &delivery["status"]), (&tried["id"], &Value::from("delivered")));
+    assert_eq!((&delivery["type"], &delivery["source"]), (&"stock.low".into(), &"plugpost".into()));
+    assert_eq!(
+        receiver.received().last().map(|it| it.body.clone()),
+        Some(b"{\"test\":true}".to_vec())
+    );
+    let data = "{\"type\":\"order.tried\",\"subject\":\"o-1\",\"data\": { \"a\" : 1.10 } }";
+    let tried = post("out/test", data).json();
+    engine.ended(tried["event_id"].as_str().expect("an id"), "out");
+    assert_eq!(
+        receiver.received().last().map(|it| it.body.clone()),
+        Some(b"{ \"a\" : 1.10 }".to_vec())
+    );
+    post("nobody/test", "").problem(404);
+    post("nobody/enable", "").problem(404);
+    post("out/test", "{\"type\":\"\"}").problem(400);
+    post("out/test", "{\"kind\":1}").problem(400);
+}
+
 fn reload(engine: &Engine) {
     let answer = client::ask(engine.admin, "POST", "/v1/reload", &[], b"");
     assert_eq!(answer.status, 200, "{}", answer.text());

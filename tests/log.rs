@@ -417,7 +417,7 @@ fn an_engine_says_that_it_is_well_and_what_it_has_done() {
     let lines: HashSet<_> = metrics.lines().collect();
     for line in [
         "plugpost_attempts_total{outcome=\"delivered\"} 2",
-        "plugpost_attempts_total{outcome=\"reject\"} 1",
+        "plugpost_attempts_total{outcome=\"retry\"} 1",
         "plugpost_ingest_requests_total{status=\"202\"} 3",
         "plugpost_attempts_under_way 0",
     ] {

@@ -74,7 +74,7 @@ fn check(engine: &Engine) {
             filters.push(("status=dead", is("status", "dead")));
             filters.push(("status=delivered", is("status", "delivered")));
             filters.push(("status=pending", Box::new(|_| false)));
-            filters.push(("q=gone&subject=s50", {
+            filters.push(("q=400&subject=s50", {
                 Box::new(|it| it["status"] == "dead" && it["subject"] == "s50")
             }));
             filters.push(("status=delivered&route=out&subject=s50", Box::new(|_| false)));

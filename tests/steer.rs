@@ -238,12 +238,29 @@ fn figures_say_how_endpoints_do() {
         "timeout_s": 15.0,
         "concurrency": 16,
         "rate_limit": "100/s",
+        "order": "none",
+        "breaker": { "window_s": 120.0, "requests": 100, "success_ratio": 0.5, "rest_s": 30.0 },
+        "disable_after_s": 432_000.0,
+        "token_url": null,
+        "own_ca": false,
+        "client_certificate": false,
+        "proxy": null,
+        "health": "disabled",
+        "failing_since": null,
+        "rest": null,
+        "under_way": 0,
+        "pace": 8,
+        "in_hand": 0,
+        "success_ratio": 0.75,
         "delivered_24h": 3,
         "failed_24h": 2,
         "success_ratio_5m": 0.6,
         "backlog": 1,
         "oldest_waiting_at": engine.deliveries("status=pending")[0]["created_at"],
     });
+    let mut row = row;
+    let disabled = row.as_object_mut().and_then(|it| it.remove("disabled")).expect("it is told");
+    assert_eq!(disabled["reason"], "it answered 410: it is gone");
     assert_eq!(row, expected);
     for (query, intervals, seconds) in
         [("", 90, 10), ("?window=15m", 90, 10), ("?window=24h&route=out", 144, 600)]
