@@ -7,6 +7,7 @@
 
 mod engine;
 mod fresh;
+mod isolation;
 mod load;
 mod process;
 mod receiver;
@@ -101,6 +102,9 @@ fn main() {
             println!("{:<28} {:<9} {ratio:>10.3}\n", "", "ratio");
         }
     }
+    if ISOLATION.contains(&only) {
+        isolation::measure(&receiver, seconds);
+    }
     if FRESH.contains(&only) {
         let mut took = fresh::measure(&receiver);
         took.sort_unstable();
@@ -108,6 +112,9 @@ fn main() {
         println!("{FRESH}: median {median:.0?}, worst {worst:.0?} of {}", took.len());
     }
 }
+
+/// What `BENCH_ONLY` calls it.
+const ISOLATION: &str = "isolation";
 
 /// What `BENCH_ONLY` calls it.
 const FRESH: &str = "from cp to the first delivery";
