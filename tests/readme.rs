@@ -1,14 +1,15 @@
-//! The README does what it says: its files make a hub, its links lead somewhere.
+//! The README and the pages in docs/ do what they say: their files make a hub, their
+//! links lead somewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::support::engine::command;
 use crate::support::folder::copy_with_plugins;
-use crate::support::{Ran, root};
+use crate::support::{Ran, files, root};
 
 /// A file as a block of the README shows it.
 #[derive(Debug)]
@@ -18,9 +19,9 @@ struct Shown {
 }
 
 #[test]
-fn the_files_in_the_readme_make_a_hub() {
-    let files = files_shown(&readme());
-    assert!(files.len() > 2, "{files:?}");
+fn the_files_that_are_shown_make_a_hub() {
+    let files: Vec<_> = pages().iter().flat_map(|(_, text)| files_shown(text)).collect();
+    assert!(files.len() > 4, "{files:?}");
     let ran = check(&files);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
     for file in &files {
@@ -40,11 +41,13 @@ fn a_wrong_file_in_the_readme_is_found() {
 }
 
 #[test]
-fn every_path_that_the_readme_links_to_exists() {
-    let paths = paths_linked(&readme());
-    assert!(paths.len() > 5, "{paths:?}");
-    for path in paths {
-        assert!(root().join(&path).exists(), "README.md links to {path}, which is not there");
+fn every_path_that_is_linked_to_exists() {
+    assert!(paths_linked(&readme()).len() > 5);
+    for (page, text) in pages() {
+        for path in paths_linked(&text) {
+            let target = page.parent().expect("a folder").join(&path);
+            assert!(target.exists(), "{} links to {path}, which is not there", page.display());
+        }
     }
 }
 
@@ -56,6 +59,13 @@ fn paths_are_told_from_other_links() {
 
 fn readme() -> String {
     fs::read_to_string(root().join("README.md")).expect("the README")
+}
+
+/// The README and everything in docs/.
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut pages = files(&root().join("docs"), "md");
+    pages.push(root().join("README.md"));
+    pages.into_iter().map(|it| (it.clone(), fs::read_to_string(it).expect("a page"))).collect()
 }
 
 /// Every block of TOML whose first line is a comment that begins with a path.
