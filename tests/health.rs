@@ -7,6 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::support::client;
 use crate::support::engine::Engine;
@@ -58,6 +60,47 @@ fn an_endpoint_that_mostly_fails_gets_a_rest_and_then_one_try_first() {
     let gaps = [before, before + 1].map(|at| received[at].at - received[at - 1].at);
     assert!(gaps.iter().all(|it| *it >= Duration::from_millis(1_900)), "{gaps:?}");
     assert_eq!(engine.deliveries("status=delivered").len(), 30);
+}
+
+#[test]
+fn a_platform_s_own_rule_is_applied_and_shown() {
+    let count = AtomicUsize::new(0);
+    let receiver = Receiver::start(move |_| {
+        // Four in five succeed; the platform wants nine in ten.
+        let fails = count.fetch_add(1, Ordering::SeqCst).is_multiple_of(5);
+        Reply::status(if fails { 500 } else { 200 })
+    });
+    let hub = Hub::new();
+    hub.plugin("bigcommerce-b2b").secret("client", "a-client-secret");
+    let port = receiver.address.port();
+    hub.route(
+        "out",
+        format!(
+            "from = \"erp\"\ntypes = [\"store/company/created\"]\nplatform = \"bigcommerce-b2b\"\n\
+             settings = {{ store_id = \"1\", store_hash = \"h\" }}\n\
+             secrets.client_secret = {{ file = \"secrets/client\" }}\n\
+             [endpoint]\nurl = \"{}\"\nhttps_only = false\nport = {port}\n",
+            receiver.url("/")
+        ),
+    );
+    let engine = Engine::start(&hub);
+    let endpoint = || engine.get("/v1/endpoints").json()["data"][0].clone();
+    let rule = serde_json::json!({
+        "window_s": 120.0, "requests": 100, "success_ratio": 0.9, "rest_s": 180.0
+    });
+    assert_eq!(endpoint()["breaker"], rule);
+    for _ in 0..150 {
+        engine.send("store/company/created", "{\"id\":1}");
+    }
+    let rest =
+        eventually("the rest", || Some(endpoint()["rest"].clone()).filter(|it| it.is_object()));
+    assert_eq!(rest["cause"], "breaker");
+    let until = rest["until"].as_str().expect("a time");
+    let left = OffsetDateTime::parse(until, &Rfc3339).expect("a time") - OffsetDateTime::now_utc();
+    assert!((170..=180).contains(&left.whole_seconds()), "{left}");
+    let attempts = receiver.received().len();
+    assert!((100..=116).contains(&attempts), "{attempts} attempts");
+    assert_eq!(endpoint()["health"], "resting");
 }
 
 #[test]
@@ -248,6 +291,14 @@ fn a_plugin_that_breaks_again_and_again_is_rested_and_heals_when_it_is_repaired(
     assert!(tried <= 5 + 16, "{tried} attempts of a plugin that is broken");
     thread::sleep(Duration::from_secs(1));
     assert_eq!(attempts(), tried);
+
+    let rows = engine.get("/v1/endpoints").json()["data"].clone();
+    assert_eq!(
+        (&rows[0]["route"], &rows[0]["rest"]["cause"]),
+        (&"broken".into(), &"quarantine".into())
+    );
+    let count = |name: &str| rows[0][name].as_u64().expect("a count");
+    assert_eq!((count("backlog") + count("in_hand"), &rows[1]["health"]), (20, &"ok".into()));
 
     let repaired = Instant::now();
     hub.route("broken", with("nothing"));

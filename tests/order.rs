@@ -201,6 +201,31 @@ fn order_outlives_the_process() {
 }
 
 #[test]
+fn one_that_is_cancelled_makes_way_for_the_next() {
+    let receiver =
+        Receiver::start(|request| Reply::status(if of(request).1 < 2 { 500 } else { 200 }));
+    let hub = Hub::new();
+    hub.route("stock", route(&receiver.url("/"), "order = \"subject\"", "schedule = [\"1h\"]"));
+    let engine = Engine::start(&hub);
+    send(&engine, (0..4).map(|at| ("s".to_owned(), at)));
+    // The newest of the list comes first: cancel from behind, and then the two ahead.
+    let rows = engine.deliveries("status=pending");
+    let cancel = |at: usize| {
+        let path = format!("/v1/deliveries/{}/cancel", rows[at]["id"].as_str().expect("an id"));
+        eventually_within(Duration::from_secs(20), "not to be in hand", || {
+            let answer = crate::support::client::ask(engine.admin, "POST", &path, &[], b"");
+            (answer.status == 200).then_some(())
+        });
+    };
+    [0, 3, 2].into_iter().for_each(cancel);
+    engine.drained();
+    let mut numbers: Vec<_> = receiver.received().iter().map(|it| of(it).1).collect();
+    numbers.dedup();
+    assert!(matches!(numbers[..], [0, 1, 2] | [0, 2]), "{numbers:?}");
+    assert_eq!(engine.deliveries("status=delivered").len(), 1);
+}
+
+#[test]
 fn a_resend_waits_its_turn_as_well() {
     let refuse = Arc::new(AtomicBool::new(true));
     let of_receiver = refuse.clone();

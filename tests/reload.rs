@@ -190,6 +190,24 @@ fn a_removed_route_keeps_what_waits_until_it_is_put_back() {
 // ---- however it is written
 
 #[test]
+fn what_a_removed_route_left_behind_can_be_cancelled() {
+    let receiver = Receiver::start(|_| Reply::status(500));
+    let hub = Hub::new();
+    hub.route("out", route(&receiver.url("/"), "", "schedule = [\"1h\"]"));
+    let engine = start(&hub);
+    let event = engine.send("order.created", "{}");
+    engine.delivery_when(&event, "out", "waiting", |it| it["attempts"] == 1);
+    fs::remove_file(hub.path().join("routes/out.toml")).expect("it is there");
+    assert_eq!(reload(&engine).status, 200);
+    let [delivery] = &engine.deliveries("status=pending")[..] else { panic!("it waits") };
+    let path = format!("/v1/deliveries/{}/cancel", delivery["id"].as_str().expect("an id"));
+    let answer = client::ask(engine.admin, "POST", &path, &[], b"");
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &"dead".into()));
+    assert_eq!(engine.deliveries("status=pending").len(), 0);
+    assert_eq!(engine.deliveries("status=dead")[0]["last_error"], "cancelled");
+}
+
+#[test]
 fn a_route_is_seen_however_it_is_written() {
     let hub = Hub::new();
     let text = |version: u8| {
