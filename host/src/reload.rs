@@ -75,7 +75,9 @@ impl Reloader {
         let last = Arc::default();
         let reloader = Self { requests, last: Arc::clone(&last) };
         // The paths that are told are absolute, whatever the folder was called.
-        let files = Files::watch(&fs::canonicalize(loader.folder())?, touched, touches);
+        let folder = fs::canonicalize(loader.folder())?;
+        let store = engine.snapshot().hub.store.parent().and_then(|it| fs::canonicalize(it).ok());
+        let files = Files::watch(&folder, store, touched, touches);
         let hangup = signal(SignalKind::hangup())?;
         let watch = Watch {
             engine: Arc::downgrade(engine),
@@ -230,6 +232,9 @@ struct Files {
     folder: PathBuf,
     /// None where the system watches no more: the poll finds everything, later.
     watcher: Option<RecommendedWatcher>,
+    /// Where the store is written to all the time. It is not watched: each write would
+    /// be told, for a twentieth of all processor time. The poll finds what changes there.
+    store: Option<PathBuf>,
     touches: mpsc::Receiver<(PathBuf, bool)>,
     /// Written to, and not closed since.
     open: HashSet<PathBuf>,
@@ -240,6 +245,7 @@ struct Files {
 impl Files {
     fn watch(
         folder: &Path,
+        store: Option<PathBuf>,
         touched: mpsc::Sender<(PathBuf, bool)>,
         touches: mpsc::Receiver<(PathBuf, bool)>,
     ) -> Self {
@@ -267,6 +273,7 @@ impl Files {
         let mut files = Self {
             folder: folder.into(),
             watcher: watcher.ok(),
+            store,
             touches,
             open: HashSet::new(),
             secrets,
@@ -295,7 +302,7 @@ impl Files {
 
     fn watch_all(&mut self, folders: impl Iterator<Item = PathBuf>) {
         let Some(watcher) = &mut self.watcher else { return };
-        for folder in folders.filter(|it| it.is_dir()) {
+        for folder in folders.filter(|it| it.is_dir() && self.store.as_ref() != Some(it)) {
             if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
                 let folder = folder.display();
                 tracing::warn!(%folder, %error, "cannot watch; it is looked at every few seconds");
