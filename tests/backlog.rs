@@ -98,14 +98,10 @@ fn a_hundred_thousand_that_are_overdue_make_no_rush_and_break_no_limit() {
     });
     engine.drained();
     assert_eq!(narrow.under_way_most(), 1);
-    // Noted after the way through the system, so a window here can be off by that.
-    let moments: Vec<_> = limited.received().iter().map(|it| it.at).collect();
-    let most = (0..moments.len())
-        .map(|at| {
-            let window = moments[at..].iter();
-            window.take_while(|it| **it - moments[at] < Duration::from_millis(900)).count()
-        })
-        .max();
-    assert!(most.is_some_and(|it| it <= RATE), "{most:?} within 900 ms");
+    // That no window has more is tested beside the other limits; here, over the whole.
+    let all = limited.received();
+    let drained = all[all.len() - 1].at - all[0].at;
+    let least = Duration::from_secs((share / RATE - 1) as u64);
+    assert!(drained + Duration::from_millis(100) >= least, "{share} in {drained:?}");
     assert_eq!(open.received().len(), share * (ROUTES - 2), "some came twice");
 }
