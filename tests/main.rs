@@ -37,6 +37,7 @@ mod plugin_limits;
 mod shutdown;
 mod store_full;
 
+mod authoring;
 mod command_line;
 mod config_check;
 mod dashboard;

@@ -22,7 +22,8 @@ fn every_golden_case_holds_in_the_real_host() {
         let count = files(&cases, "json").len();
         let ran = plugpost(["plugin".into(), "test".into(), plugin(&name), cases]);
         assert_eq!(ran.status, Some(0), "{}{}", ran.stdout, ran.stderr);
-        assert_eq!(ran.stdout, format!("{name}: {count} passed, 0 failed\n"));
+        let last = format!("{name}: {count} passed, 0 failed\n");
+        assert!(ran.stdout.ends_with(&last), "{}", ran.stdout);
     }
 }
 
@@ -37,7 +38,7 @@ fn a_case_that_does_not_hold_is_told_by_name() {
     let ran = plugpost(["plugin".into(), "test".into(), plugin("http-auth"), folder.path().into()]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
     assert!(ran.stdout.contains("FAILED altered: "), "{ran:?}");
-    assert!(ran.stdout.contains(r#"type is "stock.counted", expected "stock.lost""#), "{ran:?}");
+    assert!(ran.stdout.contains("-event: stock.lost\n    +event: stock.counted\n"), "{ran:?}");
 }
 
 #[test]
@@ -88,7 +89,8 @@ fn a_published_vector_with_one_bit_changed_is_refused() {
         assert!(count > 400, "{}: {count}", file.display());
         let ran = plugpost(["plugin".into(), "test".into(), plugin(&name), folder.path().into()]);
         assert_eq!(ran.status, Some(0), "{}: {}{}", file.display(), ran.stdout, ran.stderr);
-        assert_eq!(ran.stdout, format!("{name}: {count} passed, 0 failed\n"));
+        let last = format!("{name}: {count} passed, 0 failed\n");
+        assert!(ran.stdout.ends_with(&last), "{}", ran.stdout);
     }
 }
 
@@ -157,9 +159,9 @@ fn a_published_example_with_one_bit_changed_is_refused() {
         }
         let ran = plugpost(["plugin".into(), "test".into(), plugin(&name), folder.path().into()]);
         // Each still expects its events, and is told that it was rejected.
-        let refused = ["status: 400", "status: 401"];
-        let lines = ran.stdout.lines().filter(|it| it.contains("it was rejected"));
-        let count = lines.filter(|line| refused.iter().any(|it| line.contains(it))).count();
+        let refused = ["    +rejection: 400 ", "    +rejection: 401 "];
+        let lines = ran.stdout.lines();
+        let count = lines.filter(|line| refused.iter().any(|it| line.starts_with(it))).count();
         assert_eq!(count, mutants.len(), "{}: {}", file.display(), ran.stdout);
     }
 }

@@ -4,8 +4,11 @@
 mod check;
 mod deliveries;
 mod demo;
+mod dev;
+mod diff;
 mod events;
 mod generate;
+mod hub_test;
 mod listen;
 mod plan;
 mod plugin;
@@ -47,6 +50,7 @@ enum Command {
     },
     /// Show what a folder would send otherwise than it was sent
     Plan(plan::Arguments),
+    Test(hub_test::Arguments),
     /// Send an event to a running engine
     Send(send::Send),
     /// List events, or show one as it came in
@@ -66,6 +70,7 @@ enum Command {
     /// Work on a plugin
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    Dev(dev::Dev),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -88,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Serve { folder } => serve::run(&folder),
         Command::Check { folder, json } => check::run(&folder, json),
         Command::Plan(plan) => plan.run(),
+        Command::Test(test) => test.run(),
         Command::Send(send) => send.run(),
         Command::Deliveries(deliveries) => deliveries.run(),
         Command::Resend(resend) => resend.run(),
@@ -99,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Man { folder } => generate::man(&folder, Arguments::command()),
         Command::Demo(demo) => demo.run(),
         Command::Plugin(plugin) => plugin.run(),
+        Command::Dev(dev) => dev.run(),
         Command::Compile => compile(),
     };
     match result {

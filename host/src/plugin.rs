@@ -9,6 +9,7 @@ mod bindings;
 mod compile;
 mod component;
 mod imports;
+mod meter;
 mod runtime;
 mod secrets;
 mod side;
@@ -16,20 +17,23 @@ mod text;
 mod warm;
 mod wasi;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use crate::attempt::Fault;
 use bindings::exports::plugpost::plugin::{source, transform};
 use bindings::plugpost::plugin::types as wit;
 use imports::Input;
-use warm::{Instance, Pool};
+use warm::{Given, Instance, Pool};
 
 pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
 pub(crate) use component::{Component, Role};
 pub(crate) use imports::{EventView, Inbound, OutgoingView};
+pub(crate) use meter::{Meter, Spent};
 pub(crate) use runtime::{Limits, Runtime};
 /// Why the engine for plugins did not start.
 pub(crate) type RuntimeError = wasmtime::Error;
@@ -40,7 +44,7 @@ pub(crate) use secrets::{Encoding, Key, Secrets};
 pub(crate) struct Bound {
     component: Arc<Component>,
     pool: Arc<Pool>,
-    secrets: Arc<Secrets>,
+    given: Given,
 }
 
 /// What a source plugin made of a request.
@@ -77,7 +81,41 @@ impl Bound {
         secrets: Secrets,
     ) -> Result<Self, Unfit> {
         let pool = component.pool(settings)?;
-        Ok(Self { component, pool, secrets: Arc::new(secrets) })
+        Ok(Self { component, pool, given: Given { secrets: Arc::new(secrets), meter: None } })
+    }
+
+    /// The same, with every call measured.
+    pub(crate) fn measured_by(mut self, meter: &Arc<Meter>) -> Self {
+        self.given.meter = Some(meter.clone());
+        self
+    }
+
+    /// The same with these texts as secrets, where the plugin has them; others that it was
+    /// given stay stand-ins.
+    pub(crate) fn with_secrets(
+        mut self,
+        texts: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Self, String> {
+        let mut keys = Vec::new();
+        for need in &self.component.description().secrets {
+            let decode = |text: &String| {
+                let key = Key::decode(Zeroizing::new(text.clone()), need.encoding);
+                key.map_err(|message| format!("secrets.{}: {message}", need.name))
+            };
+            let versions = match texts.get(&need.name) {
+                Some(texts) => texts.iter().map(decode).collect::<Result<_, _>>()?,
+                None if self.given.secrets.has(&need.name) => vec![Key::stand_in(1)],
+                None => continue,
+            };
+            keys.push((need.name.as_str().into(), versions));
+        }
+        self.given.secrets = Arc::new(Secrets::new(keys));
+        Ok(self)
+    }
+
+    /// The names of the secrets it may be given.
+    pub(crate) fn secret_names(&self) -> impl Iterator<Item = &str> {
+        self.component.description().secrets.iter().map(|it| it.name.as_str())
     }
 
     /// `name@version`, for the log.
@@ -96,6 +134,10 @@ impl Bound {
         request: Arc<Inbound>,
     ) -> Result<Result<Vec<Received>, Rejection>, Fault> {
         let mut received = self.call(Input::Inbound(request), Instance::receive).await?;
+        self.measure(|| match &received {
+            Ok(events) => events.iter().map(meter::of_event).sum(),
+            Err(rejection) => rejection.message.len(),
+        });
         if let Err(rejection) = &mut received {
             rejection.message = text::printable(&rejection.message, MESSAGE_BYTES_MAX).into();
         }
@@ -113,6 +155,7 @@ impl Bound {
         let made = self.call(Input::Event(event), Instance::apply).await?;
         let transform::Message { method, headers, body } =
             made.map_err(|failure| self.fault(failure))?;
+        self.measure(|| method.len() + meter::of_headers(&headers) + meter::of_body(&body));
         Ok(Message {
             method: self.method(&method)?,
             headers: self.headers(headers)?,
@@ -126,7 +169,15 @@ impl Bound {
     /// The headers an auth plugin adds to a request.
     pub(crate) async fn sign(&self, request: OutgoingView) -> Result<Vec<OutHeader>, Fault> {
         let signed = self.call(Input::Outgoing(request), Instance::sign).await?;
-        self.headers(signed.map_err(|failure| self.fault(failure))?)
+        let headers = signed.map_err(|failure| self.fault(failure))?;
+        self.measure(|| meter::of_headers(&headers));
+        self.headers(headers)
+    }
+
+    fn measure(&self, output_bytes: impl FnOnce() -> usize) {
+        if let Some(meter) = &self.given.meter {
+            meter.add_output(output_bytes());
+        }
     }
 
     async fn call<T: Send + 'static>(
@@ -134,7 +185,7 @@ impl Bound {
         input: Input,
         role: fn(&mut Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
-        warm::call(&self.pool, &self.secrets, input, role).await
+        warm::call(&self.pool, &self.given, input, role).await
     }
 
     fn fault(&self, failure: wit::Failure) -> Fault {
@@ -174,7 +225,10 @@ impl Bound {
             return Err(format!("a plugin cannot set the header `{name}`"));
         }
         let newest = |secret: &str| {
-            self.secrets.newest(secret).ok_or_else(|| format!("there is no secret `{secret}`"))
+            self.given
+                .secrets
+                .newest(secret)
+                .ok_or_else(|| format!("there is no secret `{secret}`"))
         };
         let (text, sensitive) = match value {
             wit::HeaderValue::Text(text) => (text, false),

@@ -7,9 +7,9 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
-use similar::TextDiff;
 use tokio::sync::mpsc;
 
+use super::diff::{self, indented, pretty, text};
 use super::{block_on, check, say};
 use crate::plan::{Difference, Fate, Message, Plan};
 use crate::queue::log::Log;
@@ -36,9 +36,6 @@ pub(super) struct Arguments {
 
 /// Events read ahead of the comparison.
 const READ_AHEAD: usize = 16;
-
-/// Lines around a changed one.
-const CONTEXT_LINES: usize = 2;
 
 /// A body that is longer is compared as a whole and not shown.
 const SHOWN_BYTES_MAX: usize = 256 << 10;
@@ -161,28 +158,7 @@ fn of_bodies(then: &Bytes, now: &Bytes) -> String {
         (Some(then), Some(now)) if then != now => (then, now),
         _ => (text(then), text(now)),
     };
-    let diff = TextDiff::from_lines(&then, &now);
-    let mut hunks = diff.unified_diff();
-    hunks.context_radius(CONTEXT_LINES).missing_newline_hint(false).to_string()
-}
-
-/// JSON on many lines, numbers as they are written.
-fn pretty(body: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    Some(format!("{value:#}\n"))
-}
-
-/// What is no text, or would move the terminal's cursor, in a form that shows it.
-fn text(body: &[u8]) -> String {
-    let harmless = |it: char| !it.is_control() || matches!(it, '\n' | '\t');
-    match std::str::from_utf8(body) {
-        Ok(text) if text.chars().all(harmless) => text.to_owned(),
-        _ => body.escape_ascii().to_string(),
-    }
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+    diff::of_lines(&then, &now)
 }
 
 fn as_json(difference: &Difference) -> Value {

@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use wasmtime::StoreLimits;
 use wasmtime::component::Resource;
 
 use super::bindings::plugpost::plugin::{events, logging, requests, secrets as wit_secrets, types};
+use super::meter::{Meter, Metered};
 use super::secrets::Secrets;
 use super::text::printable;
 use super::wasi::Wasi;
@@ -89,20 +89,30 @@ impl Input {
 pub(super) struct Call {
     pub(super) input: Input,
     pub(super) secrets: Arc<Secrets>,
-    pub(super) limits: StoreLimits,
+    pub(super) limits: Metered,
     /// `name@version`, for the log; empty before the plugin has said it.
     pub(super) plugin: Arc<str>,
     /// How many more bytes this call may log.
     pub(super) log_bytes_left: usize,
+    /// Where somebody measures.
+    pub(super) meter: Option<Arc<Meter>>,
     /// Only for guests that import WASI.
     pub(super) wasi: Option<Box<Wasi>>,
 }
 
 impl Call {
-    pub(super) fn new(limits: StoreLimits, wasi: Option<Box<Wasi>>) -> Self {
+    pub(super) fn new(limits: Metered, wasi: Option<Box<Wasi>>) -> Self {
         static NO_SECRETS: OnceLock<Arc<Secrets>> = OnceLock::new();
         let secrets = NO_SECRETS.get_or_init(Arc::default).clone();
-        Self { input: Input::None, secrets, limits, plugin: "".into(), log_bytes_left: 0, wasi }
+        Self {
+            input: Input::None,
+            secrets,
+            limits,
+            plugin: "".into(),
+            log_bytes_left: 0,
+            meter: None,
+            wasi,
+        }
     }
 
     /// The event in hand. A guest that asks for one in another role's call has
@@ -146,6 +156,9 @@ impl Call {
 
 /// Ids, timestamps and the like beside the body in what is signed.
 const PARTS_BYTES_MAX: usize = 64 << 10;
+
+/// The name of a level.
+const LEVEL_BYTES_MAX: usize = 16;
 
 /// What a line costs beside its text: an empty one is not free.
 const LOG_LINE_BYTES: usize = 64;
@@ -331,6 +344,9 @@ impl logging::Host for Call {
         }
         let line = printable(&message, self.log_bytes_left);
         self.log_bytes_left = self.log_bytes_left.saturating_sub(line.len() + LOG_LINE_BYTES);
+        if let Some(meter) = &self.meter {
+            meter.add_line(&printable(&level, LEVEL_BYTES_MAX), &line);
+        }
         let plugin = &*self.plugin;
         match level.as_str() {
             "error" => tracing::error!(plugin, "{line}"),

@@ -62,6 +62,16 @@ impl Encoding {
             _ => None,
         }
     }
+
+    /// Its name in `wit/`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Base64 => "base64",
+            Self::Hex => "hex",
+            Self::StandardWebhooks => "standard-webhooks",
+        }
+    }
 }
 
 impl Key {

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use wasmtime::component::Resource;
@@ -17,6 +18,7 @@ use super::bindings::exports::plugpost::plugin as exports;
 use super::bindings::plugpost::plugin::types::Failure;
 use super::component::Component;
 use super::imports::{Call, Input};
+use super::meter::{Meter, Metered};
 use super::runtime::INLINE_TICKS;
 use super::secrets::Secrets;
 use super::wasi::Wasi;
@@ -53,15 +55,23 @@ pub(super) struct Instance {
     calls_left: u32,
 }
 
+/// What a call is given beside its input.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) meter: Option<Arc<Meter>>,
+}
+
 /// Call a role with an input.
 pub(super) async fn call<T: Send + 'static>(
     pool: &Arc<Pool>,
-    secrets: &Arc<Secrets>,
+    given: &Given,
     input: Input,
     role: fn(&mut Instance) -> wasmtime::Result<T>,
 ) -> Result<T, Fault> {
-    if !pool.is_slow() {
-        match pool.run(secrets, input.clone(), INLINE_TICKS, role) {
+    // What is measured runs once.
+    if given.meter.is_none() && !pool.is_slow() {
+        match pool.run(given, input.clone(), INLINE_TICKS, role) {
             Err(fault) if &*fault.code == TIMEOUT => {
                 pool.slow.store(SLOW_CALLS, Ordering::Relaxed);
             }
@@ -69,9 +79,9 @@ pub(super) async fn call<T: Send + 'static>(
         }
     }
     let job = {
-        let (pool, secrets) = (pool.clone(), secrets.clone());
+        let (pool, given) = (pool.clone(), given.clone());
         let ticks = pool.component.runtime.deadline_ticks();
-        move || pool.run(&secrets, input, ticks, role)
+        move || pool.run(&given, input, ticks, role)
     };
     let owner = Arc::as_ptr(pool) as usize;
     let busy = || Err(Fault::retry("plugin.busy", "too many calls of slow plugins wait"));
@@ -121,7 +131,7 @@ impl Pool {
     /// One call. An instance that trapped is poisoned and dropped; nothing else is.
     fn run<T>(
         &self,
-        secrets: &Arc<Secrets>,
+        given: &Given,
         input: Input,
         ticks: u64,
         role: fn(&mut Instance) -> wasmtime::Result<T>,
@@ -140,10 +150,18 @@ impl Pool {
         };
         let call = instance.store.data_mut();
         call.input = input;
-        call.secrets = secrets.clone();
+        call.secrets = given.secrets.clone();
         call.log_bytes_left = runtime.limits.log_bytes;
+        call.meter = given.meter.clone();
         instance.store.set_epoch_deadline(ticks);
+        let started = given.meter.is_some().then(Instant::now);
         let result = role(&mut instance);
+        if let (Some(meter), Some(started)) = (&given.meter, started) {
+            let time = started.elapsed();
+            let call = instance.store.data();
+            let log_bytes = runtime.limits.log_bytes - call.log_bytes_left;
+            meter.add_call(time, call.limits.memory_bytes, log_bytes);
+        }
         match result {
             Ok(value) => {
                 self.give_back(instance);
@@ -160,6 +178,7 @@ impl Pool {
         }
         let call = instance.store.data_mut();
         call.input = Input::None;
+        call.meter = None;
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_MAX {
             idle.push(instance);
@@ -183,7 +202,8 @@ impl Instance {
     fn start(component: &Component) -> wasmtime::Result<Self> {
         let runtime = &component.runtime;
         let wasi = component.needs_wasi.then(Wasi::inert);
-        let mut store = Store::new(&runtime.engine, Call::new(runtime.store_limits(), wasi));
+        let mut store =
+            Store::new(&runtime.engine, Call::new(Metered::new(runtime.store_limits()), wasi));
         store.limiter(|call| &mut call.limits);
         store.set_hostcall_fuel(runtime.limits.output_bytes);
         store.set_max_component_handles(HANDLES_MAX);
