@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves all of it.
 
-.PHONY: help demo test fuzz bench check host plugins examples
+.PHONY: help demo test fuzz bench check chromium host plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -9,7 +9,7 @@ help: ## Show what there is to make
 demo: host examples ## Start the engine on examples/five-platforms, with a sender and a receiver
 	target/release/plugpost demo examples/five-platforms $(DEMO)
 
-test: check host examples ## Run every test
+test: check host examples chromium ## Run every test
 	cargo build --quiet --locked --release --package verify
 	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
 	cargo test --locked --release --package plugpost
@@ -20,6 +20,13 @@ fuzz: host ## Fuzz the admin API by its own description (EXAMPLES)
 
 bench: host plugins ## Measure beside a raw hyper relay (BENCH_SECONDS, BENCH_ONLY)
 	cargo bench --quiet --locked --package plugpost --profile release --bench relay
+
+# The dashboard is tested in a real browser, driven by its own driver.
+chromium:
+	@command -v chromedriver >/dev/null || { \
+		echo "installing chromium and chromium-driver: the dashboard is tested in a real browser"; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium chromium-driver; }
 
 check: ## Formatting
 	cargo fmt --check

@@ -42,7 +42,7 @@ fn lines(ran: &Ran, part: &str) -> usize {
 }
 
 /// The example, on ports of its own.
-fn example() -> TempDir {
+pub(crate) fn example() -> TempDir {
     let folder = copy_with_plugins(&root().join("examples/five-platforms"));
     let file = folder.path().join("plugpost.toml");
     let text = fs::read_to_string(&file).expect("a file");

@@ -26,6 +26,7 @@ mod reload_under_load;
 mod retry;
 mod search;
 mod secrets;
+mod session;
 mod signatures;
 mod steer;
 mod tls;
@@ -38,6 +39,7 @@ mod shutdown;
 mod store_full;
 
 mod authoring;
+mod browser;
 mod command_line;
 mod config_check;
 mod dashboard;

@@ -160,7 +160,7 @@ fn a_recovery_is_cancelled_or_refused() {
 fn listen(engine: &Engine, path: &str) -> mpsc::Receiver<String> {
     let mut stream = TcpStream::connect(engine.admin).expect("the engine listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: engine\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("it takes a request");
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let head: Vec<_> = lines.by_ref().take_while(|it| !it.is_empty()).collect();

@@ -1,14 +1,18 @@
 //! The admin listener: the delivery log over HTTP, steering, health and metrics.
 //! It changes nothing by itself; what it asks, the queue does.
 
+mod backlog;
+mod dashboard;
 mod endpoints;
 mod health;
 mod list;
 mod log;
 mod openapi;
+mod origin;
 mod overview;
 mod query;
 mod recover;
+mod session;
 mod steer;
 mod stream;
 
@@ -20,7 +24,6 @@ use axum::extract::{FromRef, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -29,6 +32,7 @@ use crate::config::Scope;
 use crate::engine::Engine;
 use crate::problem::HttpProblem;
 use crate::reload::Reloader;
+use session::Caller;
 
 /// Rows of one page, unless asked for otherwise, and at most.
 const PAGE_DEFAULT: usize = 50;
@@ -43,7 +47,9 @@ struct Admin {
     engine: Arc<Engine>,
     /// None where the folder is not watched.
     reloader: Option<Reloader>,
-    backlog: Arc<Mutex<overview::LastBacklog>>,
+    backlog: Arc<backlog::Backlogs>,
+    /// Ends with the process.
+    sessions: Arc<session::Sessions>,
 }
 
 impl FromRef<Admin> for Arc<Engine> {
@@ -72,9 +78,12 @@ pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router 
         .routes(routes!(overview::routes))
         .routes(routes!(overview::plugins))
         .routes(routes!(overview::reload))
+        .routes(routes!(session::show))
         .routes(routes!(health::prometheus));
     let (protected, api) = described.split_for_parts();
-    let protected = protected.layer(middleware::from_fn_with_state(engine.clone(), check_caller));
+    let admin = Admin { engine, reloader, backlog: Arc::default(), sessions: Arc::default() };
+    admin.backlog.keep_counting(&admin.engine);
+    let protected = protected.layer(middleware::from_fn_with_state(admin.clone(), check_caller));
     let open = OpenApiRouter::with_openapi(api)
         .routes(routes!(health::alive))
         .routes(routes!(health::ready));
@@ -83,23 +92,42 @@ pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router 
     let document = async move || ([(header::CONTENT_TYPE, "application/json")], text.clone());
     open.route("/openapi.json", axum::routing::get(document))
         .merge(protected)
+        .merge(dashboard::router())
         .fallback(async || HttpProblem::not_found("there is nothing at this path"))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(as_problem))
-        .with_state(Admin { engine, reloader, backlog: Arc::default() })
+        .layer(middleware::from_fn(dashboard::guard))
+        .with_state(admin)
 }
 
-/// With tokens that may read or operate, one is needed; without, the listener is
-/// on a loopback address, which `check` has made sure of.
-async fn check_caller(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
-    let snapshot = engine.snapshot();
-    if snapshot.hub.tokens.iter().any(|it| it.may(Scope::Read)) {
-        let scope = if request.method().is_safe() { Scope::Read } else { Scope::Operate };
-        if let Err(problem) = access::caller_with(&snapshot.hub, request.headers(), scope) {
-            return problem.into_response();
-        }
-    }
+/// With tokens that may read or operate, one is needed, or a cookie that stands for one;
+/// without, the listener is on a loopback address, which `check` has made sure of. No other
+/// site's page is answered.
+async fn check_caller(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
+    let caller = match caller(&admin, &request) {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    request.extensions_mut().insert(caller);
     next.run(request).await
+}
+
+fn caller(admin: &Admin, request: &Request) -> Result<Caller, HttpProblem> {
+    let snapshot = admin.engine.snapshot();
+    let (hub, headers) = (&snapshot.hub, request.headers());
+    let token_needed = hub.tokens.iter().any(|it| it.may(Scope::Read));
+    origin::check(headers, token_needed)?;
+    if !token_needed {
+        return Ok(Caller::anybody());
+    }
+    let scope = if request.method().is_safe() { Scope::Read } else { Scope::Operate };
+    let token = match admin.sessions.token(hub, headers) {
+        Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
+            access::allowed(token, scope)?
+        }
+        _ => access::caller_with(hub, headers, scope)?,
+    };
+    Ok(Caller::of(token))
 }
 
 /// What the framework refuses by itself, in the form of all other refusals.

@@ -6,6 +6,7 @@
 //! call; [`secrets`] holds keys; this file is one use of a plugin, [`Bound`].
 
 mod bindings;
+mod calls;
 mod compile;
 mod component;
 mod imports;
@@ -30,6 +31,7 @@ use bindings::plugpost::plugin::types as wit;
 use imports::Input;
 use warm::{Given, Instance, Pool};
 
+pub(crate) use calls::Calls;
 pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
 pub(crate) use component::{Component, Role};
 pub(crate) use imports::{EventView, Inbound, OutgoingView};

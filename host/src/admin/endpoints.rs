@@ -174,7 +174,7 @@ pub(super) async fn endpoints(
     State(admin): State<Admin>,
     Asked(query): Asked<ByName>,
 ) -> Result<Json<InForce<EndpointRow>>, HttpProblem> {
-    let backlog = admin.backlog().await?;
+    let backlog = admin.backlog.now(&admin.engine).await?;
     let waiting: HashMap<&str, &Backlog> =
         backlog.iter().map(|it| (it.route.as_str(), it)).collect();
     let (snapshot, now) = (admin.engine.snapshot(), clock::now());

@@ -31,7 +31,7 @@ pub(super) async fn ready(State(engine): State<Arc<Engine>>) -> Result<&'static 
     responses((status = 200, description = "Everything that is counted", body = String,
         content_type = "application/openmetrics-text")))]
 pub(super) async fn prometheus(State(admin): State<Admin>) -> Result<Response, HttpProblem> {
-    let backlog = admin.backlog().await?;
+    let backlog = admin.backlog.now(&admin.engine).await?;
     let text = metrics::render(&admin.engine, &backlog)
         .map_err(|_| HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics"))?;
     const TYPE: HeaderValue =

@@ -1,7 +1,7 @@
 //! What is in force and how it does: plugins, routes, figures over time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -18,9 +18,8 @@ use super::query::{Asked, parsed};
 use crate::clock;
 use crate::config;
 use crate::engine::Engine;
-use crate::plugin::Component;
+use crate::plugin::{Calls, Component};
 use crate::problem::HttpProblem;
-use crate::queue::log::Backlog;
 use crate::reload::Reloaded;
 use crate::route::Route;
 use crate::stream::{Interval, Window};
@@ -52,6 +51,9 @@ pub(super) struct Plugin {
     /// Of the file.
     sha256: String,
     size_bytes: u64,
+    /// Since it was loaded.
+    #[serde(flatten)]
+    calls: Calls,
 }
 
 /// What is loaded, and how the last reload went.
@@ -100,6 +102,7 @@ pub(super) async fn plugins(
         roles: it.roles().iter().map(|it| it.as_str()).collect(),
         sha256: it.sha256().to_string(),
         size_bytes: it.size_bytes() as u64,
+        calls: it.calls(),
     };
     let Page { data, next } = query.page(&snapshot.plugins, |it| it.name(), plugin)?;
     let last = admin.reloader.and_then(|it| it.last());
@@ -152,26 +155,6 @@ pub(super) async fn routes(
     Ok(InForce::of(page, snapshot.number))
 }
 
-/// Counting a large backlog takes a while: for how long the last count is good.
-const BACKLOG_AGE_MAX: Duration = Duration::from_secs(1);
-
-/// The last count of what waits.
-#[derive(Default)]
-pub(super) struct LastBacklog(Option<(Instant, Arc<Vec<Backlog>>)>);
-
-impl Admin {
-    pub(super) async fn backlog(&self) -> Result<Arc<Vec<Backlog>>, HttpProblem> {
-        if let LastBacklog(Some((at, backlog))) = &*self.backlog.lock()
-            && at.elapsed() < BACKLOG_AGE_MAX
-        {
-            return Ok(backlog.clone());
-        }
-        let backlog = Arc::new(self.engine.queue.log().backlog().await?);
-        self.backlog.lock().0 = Some((Instant::now(), backlog.clone()));
-        Ok(backlog)
-    }
-}
-
 /// Which figures.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -198,6 +181,8 @@ pub(super) struct Stats {
     attempts_under_way: u64,
     /// Deliveries that wait in the store, at most a second ago.
     backlog: u64,
+    /// The most that waited in each interval of `data`; null where it was not counted.
+    backlog_over_time: Vec<Option<u64>>,
 }
 
 /// Figures over time, for charts
@@ -213,8 +198,9 @@ pub(super) async fn stats(
         _ => None,
     })?;
     let window = window.unwrap_or(Window::Quarter);
-    let backlog = admin.backlog().await?;
     let engine = &admin.engine;
+    let backlog = admin.backlog.now(engine).await?;
+    let now = clock::now();
     Ok(Json(Stats {
         window: match window {
             Window::Quarter => "15m",
@@ -222,9 +208,10 @@ pub(super) async fn stats(
         },
         interval_s: window.step().as_secs(),
         counted_since: engine.stream.started.to_string(),
-        data: engine.stream.series(window, query.route.as_deref(), clock::now()),
+        data: engine.stream.series(window, query.route.as_deref(), now),
         attempts_under_way: engine.lanes.attempts_under_way() as u64,
         backlog: backlog.iter().map(|it| it.deliveries).sum(),
+        backlog_over_time: admin.backlog.over(window, now),
     }))
 }
 

@@ -17,6 +17,7 @@ use wasmtime::component::InstancePre;
 
 use super::Unfit;
 use super::bindings::exports::plugpost::plugin as exports;
+use super::calls::{Calls, Counter};
 use super::compile::CompileError;
 use super::imports::Call;
 use super::runtime::Runtime;
@@ -37,6 +38,7 @@ pub(crate) struct Component {
     pub(super) instance_pre: InstancePre<Call>,
     pub(super) exports: Exports,
     pub(super) runtime: Arc<Runtime>,
+    pub(super) counter: Counter,
     /// Warm instances by settings, for as long as some route uses them.
     pools: Mutex<HashMap<Arc<str>, Weak<Pool>>>,
 }
@@ -136,6 +138,7 @@ impl Component {
             instance_pre,
             exports,
             runtime: runtime.clone(),
+            counter: Counter::default(),
             pools: Mutex::default(),
         };
         let said = warm::describe(&component).map_err(not_described)?;
@@ -163,6 +166,11 @@ impl Component {
 
     pub(crate) fn size_bytes(&self) -> usize {
         self.size_bytes
+    }
+
+    /// What its calls took so far.
+    pub(crate) fn calls(&self) -> Calls {
+        self.counter.so_far()
     }
 
     pub(crate) fn compile_time(&self) -> Duration {

@@ -1,5 +1,5 @@
 //! What calls took, for whoever measures: `plugin test` and `plugin bench`. In
-//! production nobody does, and nothing is counted.
+//! production only memory is counted.
 
 use std::time::Duration;
 

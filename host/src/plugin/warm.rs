@@ -154,20 +154,26 @@ impl Pool {
         call.log_bytes_left = runtime.limits.log_bytes;
         call.meter = given.meter.clone();
         instance.store.set_epoch_deadline(ticks);
-        let started = given.meter.is_some().then(Instant::now);
-        let result = role(&mut instance);
-        if let (Some(meter), Some(started)) = (&given.meter, started) {
-            let time = started.elapsed();
-            let call = instance.store.data();
+        let begun = Instant::now();
+        let result = role(&mut instance).map_err(fault_of);
+        let took = begun.elapsed();
+        let call = instance.store.data();
+        if let Some(meter) = &given.meter {
             let log_bytes = runtime.limits.log_bytes - call.log_bytes_left;
-            meter.add_call(time, call.limits.memory_bytes, log_bytes);
+            meter.add_call(took, call.limits.memory_bytes, log_bytes);
+        }
+        // What is called again, with the whole deadline, counts there.
+        let again =
+            ticks == INLINE_TICKS && result.as_ref().is_err_and(|fault| &*fault.code == TIMEOUT);
+        if !again {
+            self.component.counter.add(took, result.is_ok(), &call.limits);
         }
         match result {
             Ok(value) => {
                 self.give_back(instance);
                 Ok(value)
             }
-            Err(error) => Err(fault_of(error)),
+            Err(fault) => Err(fault),
         }
     }
 

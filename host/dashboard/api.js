@@ -1,0 +1,36 @@
+// The admin API. A refusal is an error with the API's own words.
+
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem?.detail ?? `the engine answered ${status}`);
+    this.status = status;
+    this.problem = problem ?? {};
+  }
+}
+
+async function ask(path, { method = "GET", body, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      signal,
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: "same-origin",
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(0, { detail: "the engine does not answer" });
+  }
+  const answer = response.status === 204 ? null : await response.json().catch(() => null);
+  if (!response.ok) throw new Refused(response.status, answer);
+  return answer;
+}
+
+export const get = (path, signal) => ask(path, { signal });
+export const post = (path, body) => ask(path, { method: "POST", body });
+
+export function query(pairs) {
+  const given = Object.entries(pairs).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return new URLSearchParams(given).toString();
+}

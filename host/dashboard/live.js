@@ -1,0 +1,71 @@
+// Attempts as they happen: one connection for all who listen.
+
+const listeners = new Set();
+let source = null;
+let again = null;
+
+function tell(kind, data) {
+  document.body.dataset.live = kind === "closed" ? "no" : "yes";
+  for (const listener of [...listeners]) listener(kind, data);
+}
+
+function open() {
+  clearTimeout(again);
+  source = new EventSource("/v1/stream");
+  source.addEventListener("open", () => tell("open"));
+  source.addEventListener("attempt", (event) => tell("attempt", JSON.parse(event.data)));
+  source.addEventListener("lagged", (event) => tell("lagged", JSON.parse(event.data)));
+  source.addEventListener("error", () => {
+    tell("closed");
+    if (source?.readyState !== EventSource.CLOSED) return;
+    again = setTimeout(open, 3000);
+  });
+}
+
+// Call with "open", "closed", "attempt" or "lagged" until the signal.
+export function listen(signal, listener) {
+  listeners.add(listener);
+  if (!source) open();
+  signal.addEventListener("abort", () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    clearTimeout(again);
+    source?.close();
+    source = null;
+  });
+}
+
+// Do something now, after attempts, and now and then; never twice at once, and at most once
+// in a while however many attempts there are.
+export function follow(signal, refresh, { every = 10_000, pause = 400, concerns = () => true } = {}) {
+  let running = false;
+  let wanted = false;
+  let timer = null;
+  const run = async () => {
+    timer = null;
+    if (running) {
+      wanted = true;
+      return;
+    }
+    running = true;
+    try {
+      await refresh();
+    } finally {
+      running = false;
+    }
+    if (wanted && !signal.aborted) soon();
+    wanted = false;
+  };
+  const soon = () => {
+    timer ??= setTimeout(run, pause);
+  };
+  listen(signal, (kind, data) => {
+    if (kind === "open" || kind === "lagged" || (kind === "attempt" && concerns(data))) soon();
+  });
+  const often = setInterval(() => document.hidden || soon(), every);
+  signal.addEventListener("abort", () => {
+    clearTimeout(timer);
+    clearInterval(often);
+  });
+  return run();
+}

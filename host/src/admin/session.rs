@@ -1,0 +1,192 @@
+//! Browsers log in once with a token; from then on a cookie stands for it. Sessions are in
+//! memory: they end with the process, and with the token.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::{COOKIE, HeaderMap, ORIGIN, SET_COOKIE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use utoipa::{IntoParams, ToSchema};
+
+use super::query::Asked;
+use super::steer::json;
+use super::{Admin, origin};
+use crate::access;
+use crate::config::{Hub, Scope, Token};
+use crate::problem::HttpProblem;
+
+/// Browsers that are logged in, and how often somebody tried in vain.
+#[derive(Default)]
+pub(super) struct Sessions(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// By the digest of the cookie, so that no look-up tells of a cookie.
+    open: HashMap<[u8; 32], Session>,
+    /// Of the last minute, oldest first.
+    failures: VecDeque<Instant>,
+}
+
+struct Session {
+    /// Of the token it stands for.
+    token: [u8; 32],
+    until: Instant,
+}
+
+const COOKIE_NAME: &str = "plugpost_session";
+
+/// A working day.
+const SESSION_TIME: Duration = Duration::from_hours(12);
+
+/// More than people who look at one engine; the one that ends first gives way.
+const SESSIONS_MAX: usize = 1000;
+
+/// Tokens are long. This keeps a guesser from using the processor.
+const FAILURES_MAX: usize = 10;
+const FAILURES_WINDOW: Duration = Duration::from_mins(1);
+
+/// Who asks, as far as a page must know.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub(super) struct Caller {
+    /// The token's name; null where none is needed.
+    token: Option<String>,
+    /// It may change something.
+    operate: bool,
+}
+
+impl Caller {
+    pub(super) fn anybody() -> Self {
+        Self { token: None, operate: true }
+    }
+
+    pub(super) fn of(token: &Token) -> Self {
+        Self { token: Some(token.name.to_string()), operate: token.may(Scope::Operate) }
+    }
+}
+
+/// No parameters: any is refused.
+#[derive(Deserialize, IntoParams)]
+pub(super) struct Nothing {}
+
+/// Who asks, and whether they may change something
+#[utoipa::path(get, path = "/v1/session", operation_id = "session", tag = "in force",
+    responses((status = 200, description = "Who asks", body = Caller)))]
+pub(super) async fn show(
+    Extension(caller): Extension<Caller>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Json<Caller> {
+    Json(caller)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    token: String,
+}
+
+/// `POST /login`: a cookie for a token that may read.
+pub(super) async fn login(
+    State(admin): State<Admin>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, HttpProblem> {
+    origin::check(&headers, true)?;
+    let Login { token } = json(&body)?;
+    let snapshot = admin.engine.snapshot();
+    admin.sessions.may_try()?;
+    let found = access::token_of(&snapshot.hub, &token).filter(|it| it.may(Scope::Read));
+    let Some(found) = found else {
+        admin.sessions.failed();
+        return Err(HttpProblem::unauthorized("no token that may read or operate is that one"));
+    };
+    let cookie = admin.sessions.open(found)?;
+    // Nothing else tells a listener without TLS that there is a proxy with TLS before it.
+    let secure = headers.get(ORIGIN).is_some_and(|it| it.as_bytes().starts_with(b"https:"));
+    let secure = if secure { "; Secure" } else { "" };
+    let age = SESSION_TIME.as_secs();
+    let cookie =
+        format!("{COOKIE_NAME}={cookie}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
+    Ok(with_cookie(Json(Caller::of(found)).into_response(), &cookie))
+}
+
+/// `POST /logout`: the cookie stands for nothing any more.
+pub(super) async fn logout(
+    State(admin): State<Admin>,
+    headers: HeaderMap,
+) -> Result<Response, HttpProblem> {
+    origin::check(&headers, true)?;
+    if let Some(cookie) = cookie(&headers) {
+        admin.sessions.0.lock().open.remove(&digest(cookie));
+    }
+    let gone = format!("{COOKIE_NAME}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+    Ok(with_cookie(StatusCode::NO_CONTENT.into_response(), &gone))
+}
+
+impl Sessions {
+    /// The token that a request's cookie stands for, if it is still one.
+    pub(super) fn token<'h>(&self, hub: &'h Hub, headers: &HeaderMap) -> Option<&'h Token> {
+        let id = digest(cookie(headers)?);
+        let known = self.0.lock();
+        let session = known.open.get(&id).filter(|it| it.until > Instant::now())?;
+        hub.tokens.iter().find(|it| it.sha256 == session.token)
+    }
+
+    fn open(&self, token: &Token) -> Result<String, HttpProblem> {
+        let mut bytes = [0; 32];
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        random.fill(&mut bytes).map_err(|_| HttpProblem::unavailable("no random numbers"))?;
+        let cookie = hex::encode(bytes);
+        let (mut known, now) = (self.0.lock(), Instant::now());
+        known.open.retain(|_, it| it.until > now);
+        if known.open.len() >= SESSIONS_MAX {
+            let first = known.open.iter().min_by_key(|(_, it)| it.until).map(|(id, _)| *id);
+            first.and_then(|it| known.open.remove(&it));
+        }
+        let session = Session { token: token.sha256, until: now + SESSION_TIME };
+        known.open.insert(digest(&cookie), session);
+        Ok(cookie)
+    }
+
+    fn may_try(&self) -> Result<(), HttpProblem> {
+        let mut known = self.0.lock();
+        while known.failures.front().is_some_and(|it| it.elapsed() > FAILURES_WINDOW) {
+            known.failures.pop_front();
+        }
+        match known.failures.len() < FAILURES_MAX {
+            true => Ok(()),
+            false => Err(HttpProblem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many logins failed: wait a minute",
+            )),
+        }
+    }
+
+    fn failed(&self) {
+        self.0.lock().failures.push_back(Instant::now());
+    }
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|it| it.to_str().ok());
+    let mut pairs = cookies.flat_map(|it| it.split(';')).filter_map(|it| it.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value)
+}
+
+fn digest(cookie: &str) -> [u8; 32] {
+    Sha256::digest(cookie.as_bytes()).into()
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        response.headers_mut().insert(SET_COOKIE, value);
+    }
+    response
+}

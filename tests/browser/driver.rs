@@ -1,0 +1,194 @@
+//! A real browser: Chromium, told what to do in the words of W3C WebDriver. It tells what
+//! went wrong in a page: scripts that ran, policies that were broken, errors.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde_json::{Value, json};
+
+use crate::support::client::{self, Connection};
+use crate::support::{eventually, root};
+
+/// A browser with one window. Closed when it is dropped.
+pub(crate) struct Browser {
+    driver: Child,
+    address: SocketAddr,
+    session: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// In every page, before anything of it: what hostile text would call, and a record of what
+/// was refused and what failed.
+const RECORD: &str = "
+    window.ran = [];
+    window.refused = [];
+    window.failed = [];
+    window.alert = window.confirm = window.prompt = (text) => { window.ran.push(String(text)); };
+    addEventListener('securitypolicyviolation', (it) => window.refused.push(
+        `${it.violatedDirective} ${it.blockedURI} ${it.sample}`));
+    addEventListener('error', (it) => window.failed.push(String(it.message ?? it.target?.src)), true);
+    addEventListener('unhandledrejection', (it) => window.failed.push(String(it.reason)));
+";
+
+impl Browser {
+    /// A window of that width, in the dark or not.
+    pub(crate) fn open(width: u32, dark: bool) -> Self {
+        // One at a time: a browser takes what there is of a small machine.
+        static ONE: Mutex<()> = Mutex::new(());
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is missing: apt-get install chromium chromium-driver");
+        let lines = BufReader::new(driver.stdout.take().expect("piped")).lines();
+        let port = lines.map_while(Result::ok).find_map(|line| {
+            line.split_once("successfully on port ")?.1.trim_end_matches('.').parse::<u16>().ok()
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("chromedriver says its port")));
+        let mut browser = Self { driver, address, session: String::new(), _alone: alone };
+        let options = json!({
+            "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars",
+                     "--disable-background-networking", "--disable-component-update", "--no-first-run",
+                     "--window-size=1280,1000"],
+        });
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" }, "unhandledPromptBehavior": "ignore" } } });
+        let made = browser.ask("POST", "/session", &wanted);
+        browser.session = made["sessionId"].as_str().expect("a session").to_owned();
+        browser.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": RECORD }));
+        browser.look(width, dark);
+        browser
+    }
+
+    /// Another width, another time of day.
+    pub(crate) fn look(&self, width: u32, dark: bool) {
+        let scheme = if dark { "dark" } else { "light" };
+        let feature = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.devtools("Emulation.setEmulatedMedia", feature);
+        let height = if width < 500 { 780 } else { 900 };
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
+        self.devtools("Emulation.setDeviceMetricsOverride", size);
+    }
+
+    /// Load a page, and wait until the dashboard has shown it.
+    pub(crate) fn load(&self, url: &str) {
+        self.command("POST", "url", &json!({ "url": url }));
+        self.shown();
+    }
+
+    /// Wait until the page of the address is there.
+    pub(crate) fn shown(&self) {
+        self.until(
+            "the page to be shown",
+            "document.getElementById('main')?.dataset.ready === location.pathname",
+        );
+    }
+
+    /// What a function's body returns in the page.
+    pub(crate) fn run(&self, body: &str) -> Value {
+        self.command("POST", "execute/sync", &json!({ "script": body, "args": [] }))
+    }
+
+    /// Wait until an expression holds in the page.
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, expression: &str) {
+        let holds = format!("return Boolean({expression})");
+        eventually(what, || (self.run(&holds) == true).then_some(()));
+    }
+
+    #[track_caller]
+    pub(crate) fn until_text(&self, text: &str) {
+        let text = Value::from(text);
+        self.until(
+            &format!("the text {text}"),
+            &format!("document.body.innerText.includes({text})"),
+        );
+    }
+
+    /// Click where a person would, on the first that fits and holds the text.
+    #[track_caller]
+    pub(crate) fn click(&self, selector: &str, text: &str) {
+        let find = format!(
+            "return [...document.querySelectorAll({})].find((it) => it.innerText.trim() === {})",
+            Value::from(selector),
+            Value::from(text)
+        );
+        let element = eventually(&format!("{selector} with {text:?}"), || {
+            let found = self.run(&find);
+            found.as_object()?.values().next()?.as_str().map(str::to_owned)
+        });
+        self.command("POST", &format!("element/{element}/click"), &json!({}));
+    }
+
+    /// Keys, one after the other, for whatever has the focus.
+    pub(crate) fn press(&self, keys: &str) {
+        let actions: Vec<_> = keys
+            .chars()
+            .flat_map(|key| {
+                ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key.to_string() }))
+            })
+            .collect();
+        let keyboard =
+            json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] });
+        self.command("POST", "actions", &keyboard);
+    }
+
+    /// A picture of the window, kept in target/browser.
+    pub(crate) fn picture(&self, name: &str) {
+        let folder = root().join("target/browser");
+        fs::create_dir_all(&folder).expect("a folder");
+        let encoded = self.command("GET", "screenshot", &Value::Null);
+        let png = BASE64_STANDARD.decode(encoded.as_str().expect("a picture")).expect("base64");
+        fs::write(folder.join(name).with_extension("png"), png).expect("a file");
+    }
+
+    /// A command of Chromium's own.
+    pub(crate) fn devtools(&self, command: &str, parameters: Value) -> Value {
+        self.command("POST", "goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
+    /// Nothing of what was shown ran, was refused by the policy, or failed.
+    #[track_caller]
+    pub(crate) fn nothing_went_wrong(&self) {
+        let wrong = self.run("return [...window.ran, ...window.refused, ...window.failed]");
+        assert_eq!(wrong, json!([]), "at {}", self.run("return location.href"));
+        let log = self.command("POST", "se/log", &json!({ "type": "browser" }));
+        // A question that the engine refuses is its affair; the page shows the refusal.
+        let refused = |it: &&Value| it.as_str().is_some_and(|it| it.contains("a status of 400"));
+        let said = log.as_array().into_iter().flatten().map(|it| &it["message"]);
+        let said: Vec<_> = said.filter(|it| !refused(it)).collect();
+        assert!(said.is_empty(), "{said:?}");
+    }
+
+    fn command(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.ask(method, &format!("/session/{}/{path}", self.session), body)
+    }
+
+    #[track_caller]
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let headers = [("content-type", "application/json")];
+        let answer = client::ask(self.address, method, path, &headers, &body);
+        let mut said = answer.json();
+        assert_eq!(answer.status, 200, "{path}: {}", said["value"]["message"]);
+        said["value"].take()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Without this, the browser would go on without its driver.
+        if let Ok(mut connection) = Connection::open(self.address) {
+            let _ = connection.ask("DELETE", &format!("/session/{}", self.session), &[], b"");
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
