@@ -33,8 +33,8 @@ pub(super) enum Language {
 }
 
 /// What stands in the way; `docs/writing-a-plugin.md` says more.
-pub(super) const GO: &str = "Go cannot make a plugin yet: its runtime polls a timer whenever a call comes in, and a \
-                  plugin cannot wait; `--lang rust`, `js` or `python` can";
+pub(super) const GO: &str = "Go cannot make a plugin yet: what its compiler gives stops when it is loaded, because it \
+                  waits, which a plugin cannot; `--lang rust`, `js` or `python` can";
 
 /// The name the examples go by.
 const EXAMPLE: &str = "parcels";
