@@ -55,7 +55,7 @@ fn what_five_platforms_sent_is_there_and_an_order_is_found_by_its_id() {
     browser.click("a.row-link", "order.activated");
     browser.shown();
     browser.until_text("What the plugins made of it");
-    browser.until_text("attempt 1");
+    browser.until_text("#1");
     browser.picture("delivery");
     browser.nothing_went_wrong();
 }

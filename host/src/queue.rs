@@ -80,7 +80,6 @@ pub(crate) struct Settlement {
 
 /// What there is to write down of a delivery's turn.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are attempts")]
 pub(crate) enum Made {
     Attempt(Attempt),
     /// Nothing was attempted: a filter declined the event or, with the reason,

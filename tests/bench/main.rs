@@ -5,6 +5,8 @@
 //!
 //! It is a benchmark, not a test: it judges nothing.
 
+#![expect(clippy::print_stdout, reason = "figures go to standard output")]
+
 mod engine;
 mod fresh;
 mod isolation;
