@@ -399,7 +399,9 @@ fn whatever_a_plugin_does_at_the_boundary_is_an_outcome_and_the_route_beside_it_
     let after = settled(&engine);
     eprintln!("p99 alone and beside: {tries:?}; {} and {} MiB", before >> 20, after >> 20);
     assert!(well, "p99 alone and beside hostile plugins: {tries:?}");
-    assert!(after < before + before / 20, "{after} bytes, {before} before");
+    // The log's connections may have filled their page caches meanwhile.
+    const READERS: u64 = 4 * (2 << 20);
+    assert!(after < before + before / 20 + READERS, "{after} bytes, {before} before");
     assert!(!engine.stderr().contains("panicked"), "{}", engine.stderr());
 }
 
