@@ -4,7 +4,8 @@
 //! 60 reloads by default; `PLUGPOST_RELOADS=300` makes it as many as that. Memory
 //! is compared between two quiet moments: the queue is empty and the folder has
 //! just been read; before the first of them the store's cache is full and some
-//! reloads have been made.
+//! reloads have been made. What a reload keeps it keeps in every round of them, so
+//! a round in which the engine grew for once is followed by another.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -26,6 +27,7 @@ use crate::support::{eventually, measuring};
 const EVENTS_PER_SECOND: u32 = 500;
 const CONNECTIONS: u32 = 4;
 const WARM_UP: usize = 15;
+const ROUNDS: usize = 3;
 
 /// What one snapshot makes of every event: the version of the transform, of the
 /// auth plugin, of the route and of the secret.
@@ -51,18 +53,30 @@ fn reloads_under_load_lose_nothing_mix_nothing_and_keep_nothing() {
 
     engine.fill_the_store();
     let mut sent = under_load(&engine, || change.make(&engine, WARM_UP, &mut snapshots));
-    let before = Kept::of(&engine);
-    let (begun, counted) = (Instant::now(), reloaded(&engine));
-    sent.extend(under_load(&engine, || change.make(&engine, reloads, &mut snapshots)));
-    let (took, counted) = (begun.elapsed(), reloaded(&engine) - counted);
-    let after = Kept::of(&engine);
-    eprintln!(
-        "{counted} reloads in {took:?}, {} snapshots, {} events; before {before:?}, after {after:?}",
-        snapshots.len(),
-        sent.len()
-    );
-    assert!(counted >= reloads, "{counted} reloads were counted");
-    assert!(sent.len() as f64 > took.as_secs_f64() * f64::from(EVENTS_PER_SECOND) * 0.9);
+    let mut before = Kept::of(&engine);
+    for round in 1.. {
+        let (begun, counted) = (Instant::now(), reloaded(&engine));
+        let of_round = under_load(&engine, || change.make(&engine, reloads, &mut snapshots));
+        let (took, counted) = (begun.elapsed(), reloaded(&engine) - counted);
+        let after = Kept::of(&engine);
+        eprintln!(
+            "{counted} reloads in {took:?}, {} snapshots so far, {} events; before {before:?}, \
+             after {after:?}",
+            snapshots.len(),
+            of_round.len()
+        );
+        assert!(counted >= reloads, "{counted} reloads were counted");
+        assert!(of_round.len() as f64 > took.as_secs_f64() * f64::from(EVENTS_PER_SECOND) * 0.9);
+        sent.extend(of_round);
+
+        // Nothing is kept: each loaded plugin has its machine code in memory of its own.
+        assert_eq!(after.code, before.code, "the code of plugins that are gone");
+        if after.resident < before.resident + before.resident / 20 {
+            break;
+        }
+        assert!(round < ROUNDS, "it grew in every round: {after:?}, {before:?}");
+        before = after;
+    }
 
     // Nothing is lost.
     let arrived: HashMap<String, _> =
@@ -90,9 +104,6 @@ fn reloads_under_load_lose_nothing_mix_nothing_and_keep_nothing() {
     }
     assert!(of_snapshot.len() > reloads / 3, "by {} snapshots only", of_snapshot.len());
 
-    // Nothing is kept: each loaded plugin has its machine code in memory of its own.
-    assert_eq!(after.code, before.code, "the code of plugins that are gone");
-    assert!(after.resident < before.resident + before.resident / 20, "{after:?}, {before:?}");
     assert!(!engine.stderr().contains("panicked"), "{}", engine.stderr());
 }
 

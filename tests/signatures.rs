@@ -33,10 +33,7 @@ const SCHEMES: [Scheme; 6] = [
     Scheme {
         name: "standard-webhooks",
         auth: "plugin = \"standard-webhooks\"\nsecrets.key = { file = \"secrets/whsec\" }",
-        verify: |it, body, _| {
-            let code = it.header("webhook-signature").and_then(|it| it.strip_prefix("v1,"));
-            by_hmac(&signed_content(it, "webhook", body)?, code)
-        },
+        verify: |it, body, _| by_v1(it, "webhook", body),
     },
     Scheme {
         name: "standard-webhooks-pair",
@@ -52,10 +49,7 @@ const SCHEMES: [Scheme; 6] = [
     Scheme {
         name: "buildr",
         auth: "plugin = \"buildr\"\nsecrets.key = { file = \"secrets/whsec\" }",
-        verify: |it, body, _| {
-            let code = it.header("svix-signature").and_then(|it| it.strip_prefix("v1,"));
-            by_hmac(&signed_content(it, "svix", body)?, code)
-        },
+        verify: |it, body, _| by_v1(it, "svix", body),
     },
     Scheme {
         name: "hmac",
@@ -103,6 +97,12 @@ fn signed_content(it: &Received, prefix: &str, body: &[u8]) -> Result<Vec<u8>, S
     let mut content = format!("{}.{}.", header("id")?, header("timestamp")?).into_bytes();
     content.extend_from_slice(body);
     Ok(content)
+}
+
+/// The one signature of a set, of the kind that is keyed by a shared secret.
+fn by_v1(it: &Received, headers: &str, body: &[u8]) -> Result<(), String> {
+    let code = it.header(&format!("{headers}-signature")).and_then(|it| it.strip_prefix("v1,"));
+    by_hmac(&signed_content(it, headers, body)?, code)
 }
 
 fn by_hmac(content: &[u8], code: Option<&str>) -> Result<(), String> {

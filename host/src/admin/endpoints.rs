@@ -15,7 +15,7 @@ use super::Admin;
 use super::list::ByName;
 use super::overview::InForce;
 use super::query::Asked;
-use super::steer::json;
+use super::steer::{Resent, json_or_default};
 use crate::clock;
 use crate::endpoint::{BreakerRule, Endpoint};
 use crate::engine::Engine;
@@ -225,10 +225,7 @@ pub(super) async fn disable(
     Path(route): Path<String>,
     body: Bytes,
 ) -> Result<Json<Switched>, HttpProblem> {
-    let Disable { reason } = match body.is_empty() {
-        true => Disable::default(),
-        false => json::<Option<Disable>>(&body)?.unwrap_or_default(),
-    };
+    let Disable { reason } = json_or_default(&body)?;
     let reason = reason.as_deref().unwrap_or("switched off by hand");
     if reason.chars().count() > REASON_CHARS_MAX {
         let detail = format!("reason: more than {REASON_CHARS_MAX} characters");
@@ -280,20 +277,11 @@ pub(super) struct Trial {
     data: Option<Box<RawValue>>,
 }
 
-/// What a test made.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Tried {
-    /// The delivery, `dlv_…`
-    id: String,
-    /// `evt_…`
-    event_id: String,
-}
-
 /// Send a test event by this route alone
 #[utoipa::path(post, path = "/v1/endpoints/{route}/test", tag = "steer", params(RoutePath),
     request_body(content = Option<Trial>),
     responses(
-        (status = 202, description = "The delivery is on disk", body = Tried),
+        (status = 202, description = "The delivery is on disk", body = Resent),
         (status = 404, description = "There is no such route"),
         (status = 413, description = "The body is too large"),
     ))]
@@ -301,12 +289,9 @@ pub(super) async fn test(
     State(engine): State<Arc<Engine>>,
     Path(route): Path<String>,
     body: Bytes,
-) -> Result<(StatusCode, Json<Tried>), HttpProblem> {
+) -> Result<(StatusCode, Json<Resent>), HttpProblem> {
     let route = named(&engine, &route)?;
-    let Trial { event_type, subject, data } = match body.is_empty() {
-        true => Trial::default(),
-        false => json::<Option<Trial>>(&body)?.unwrap_or_default(),
-    };
+    let Trial { event_type, subject, data } = json_or_default(&body)?;
     let event_type = event_type.or_else(|| {
         route.types.iter().find_map(|it| match it {
             TypePattern::Exactly(name) => Some(name.to_string()),
@@ -334,7 +319,7 @@ pub(super) async fn test(
     });
     let slot = engine.lanes.admit(&route, event.data.len());
     let delivery = engine.promise(&route, &event, slot, now);
-    let tried = Tried { id: delivery.id.to_string(), event_id: event.id.to_string() };
+    let tried = Resent { id: delivery.id.to_string(), event_id: event.id.to_string() };
     let event = NewEvent { event, duplicate_key: None, deliveries: vec![delivery] };
     engine.queue.accept(vec![event]).await?;
     Ok((StatusCode::ACCEPTED, Json(tried)))

@@ -33,13 +33,13 @@ pub(super) struct Resend {
     as_new: bool,
 }
 
-/// What a resend made.
+/// What a resend, or a test, made.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Resent {
     /// The new delivery, `dlv_…`
-    id: String,
+    pub(super) id: String,
     /// `evt_…`
-    event_id: String,
+    pub(super) event_id: String,
 }
 
 /// Deliver the same event again, as a new delivery
@@ -57,10 +57,7 @@ pub(super) async fn resend(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Resent>), HttpProblem> {
     let id = delivery_id(&id)?;
-    let Resend { as_new } = match body.is_empty() {
-        true => Resend::default(),
-        false => json::<Option<Resend>>(&body)?.unwrap_or_default(),
-    };
+    let Resend { as_new } = json_or_default(&body)?;
     let resent = engine.queue.resend(id, as_new, clock::now()).await?;
     let answer = Resent { id: resent.delivery.to_string(), event_id: resent.event.to_string() };
     Ok((StatusCode::ACCEPTED, Json(answer)))
@@ -99,4 +96,14 @@ pub(super) async fn cancel(
 pub(super) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, HttpProblem> {
     serde_json::from_slice(body)
         .map_err(|error| HttpProblem::bad_request(format!("the body: {error}")))
+}
+
+/// The same where there may be no body, or null.
+pub(super) fn json_or_default<T: serde::de::DeserializeOwned + Default>(
+    body: &[u8],
+) -> Result<T, HttpProblem> {
+    match body.is_empty() {
+        true => Ok(T::default()),
+        false => json::<Option<T>>(body).map(Option::unwrap_or_default),
+    }
 }

@@ -1,7 +1,6 @@
 //! What a lane learns from how its attempts end: slow down, take a rest, give up.
 //! Pure: the time is an argument.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,17 +146,16 @@ impl Health {
         endpoint: &Endpoint,
         now: UnixMs,
     ) -> Option<Change> {
+        if matches!(heard, Heard::Good | Heard::Bad { .. } | Heard::Gone) {
+            // A request was made, so the plugins did their part.
+            (self.broke, self.quarantines) = (0, 0);
+        }
         match heard {
-            Heard::Nothing => return None,
+            Heard::Nothing => None,
             Heard::PluginBroke => {
                 self.plugin_broke(now);
-                return None;
+                None
             }
-            _ => {}
-        }
-        // A request was made, so the plugins did their part.
-        (self.broke, self.quarantines) = (0, 0);
-        match heard {
             Heard::Good => self.good(endpoint, now),
             Heard::Bad { busy, retry_after } => {
                 if busy {
@@ -168,7 +166,6 @@ impl Health {
                 self.bad(endpoint, now)
             }
             Heard::Gone => self.disable("it answered 410: it is gone", now),
-            Heard::PluginBroke | Heard::Nothing => None,
         }
     }
 
@@ -309,12 +306,6 @@ impl Cause {
             Self::Busy => "busy",
             Self::Quarantine => "quarantine",
         }
-    }
-}
-
-impl fmt::Display for Rest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} until {}", self.cause.as_str(), self.until)
     }
 }
 

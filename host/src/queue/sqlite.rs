@@ -20,6 +20,7 @@ use super::columns::Columns;
 use super::{DuplicateKey, Made, NewDelivery, NewEvent, QueueError, Resent, Settlement};
 use crate::clock::UnixMs;
 use crate::delivery::{DeliveryId, Next, Status};
+use crate::endpoint::OrderKey;
 use crate::event::{Event, EventId};
 
 /// The tables, as `user_version` counts them: one step a schema change, never edited.
@@ -162,28 +163,26 @@ impl Store {
     pub(super) fn insert_delivery(
         &mut self,
         delivery: &NewDelivery,
-        event: EventId,
+        event: &Event,
         leased: bool,
     ) -> Result<bool, QueueError> {
         let route = self.labels.id(&self.connection, &delivery.route)?;
         let endpoint = self.labels.id(&self.connection, &delivery.endpoint)?;
-        let parked = match delivery.key {
-            Some(key) => self.is_held(route, key)?,
-            None => false,
-        };
+        let parked = self.is_held(route, delivery.key)?;
         let due = if parked { PARKED } else { signed(crate::clock::ms_of_id(delivery.id.0).0) };
         let sql = "INSERT INTO deliveries
                        (id, event, route, endpoint, status, leased, due, attempts, key)
                    VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7)";
         self.connection.prepare_cached(sql)?.execute(params![
             signed(delivery.id.0),
-            signed(event.0),
+            signed(event.id.0),
             route,
             endpoint,
             leased && !parked,
             due,
             delivery.key.map(|it| it.0),
         ])?;
+        self.index_delivery(delivery.id, event, &delivery.route, &delivery.endpoint)?;
         Ok(parked)
     }
 
@@ -262,15 +261,16 @@ impl Store {
         new_delivery: DeliveryId,
         now: UnixMs,
     ) -> Result<(Resent, Arc<str>), QueueError> {
-        let sql = "SELECT d.event, r.text, e.data_pruned FROM deliveries d
+        let sql = "SELECT d.event, r.text, e.data_pruned, d.route, d.key FROM deliveries d
                    JOIN events e ON e.id = d.event JOIN labels r ON r.id = d.route
                    WHERE d.id = ?1";
         let found = (self.connection)
             .query_row(sql, [signed(delivery.0)], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?, row.get(2)?))
+                let lane = (row.get::<_, i64>(3)?, row.get::<_, Option<i64>>(4)?.map(OrderKey));
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?, row.get(2)?, lane))
             })
             .optional()?;
-        let (mut event, route, pruned) = found.ok_or(QueueError::NotFound)?;
+        let (mut event, route, pruned, (label, key)) = found.ok_or(QueueError::NotFound)?;
         if pruned {
             return Err(QueueError::Pruned);
         }
@@ -284,13 +284,10 @@ impl Store {
         // As it was promised then, so that it overtakes nothing of its key either.
         let sql = "INSERT INTO deliveries
                        (id, event, route, endpoint, status, leased, due, attempts, key)
-                   SELECT ?2, ?3, d.route, endpoint, 0, 0, iif(EXISTS (
-                       SELECT 1 FROM deliveries o
-                       WHERE o.route = d.route AND o.key = d.key AND o.status = 0), ?5, ?4), 0, key
-                   FROM deliveries d WHERE id = ?1";
+                   SELECT ?2, ?3, route, endpoint, 0, 0, ?4, 0, key FROM deliveries WHERE id = ?1";
+        let due = if self.is_held(label, key)? { PARKED } else { signed(now.0) };
         let new_id = signed(new_delivery.0);
-        let values = params![signed(delivery.0), new_id, event, signed(now.0), PARKED];
-        self.connection.execute(sql, values)?;
+        self.connection.execute(sql, params![signed(delivery.0), new_id, event, due])?;
         self.index_copy(new_delivery, new_event.map(|_| event))?;
         Ok((Resent { delivery: new_delivery, event: EventId(unsigned(event)) }, route))
     }

@@ -63,8 +63,9 @@ impl Store {
         Ok(Claimed { deliveries, next_due })
     }
 
-    /// Does a delivery of this key wait or run already?
-    pub(super) fn is_held(&self, route: i64, key: OrderKey) -> Result<bool, QueueError> {
+    /// Does a delivery of this key wait or run already? What has no key waits for none.
+    pub(super) fn is_held(&self, route: i64, key: Option<OrderKey>) -> Result<bool, QueueError> {
+        let Some(key) = key else { return Ok(false) };
         let sql = "SELECT 1 FROM deliveries WHERE route = ?1 AND key = ?2 AND status = 0 LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.exists(params![route, key.0])?)
@@ -76,13 +77,7 @@ impl Store {
         ended: DeliveryId,
         now: UnixMs,
     ) -> Result<Option<Delivery>, QueueError> {
-        let sql = "SELECT n.id FROM deliveries d JOIN deliveries n
-                       ON n.route = d.route AND n.key = d.key AND n.status = 0
-                   WHERE d.id = ?1 ORDER BY n.id LIMIT 1";
-        let next = (self.connection.prepare_cached(sql)?)
-            .query_row([signed(ended.0)], |row| row.get::<_, i64>(0))
-            .optional()?;
-        let Some(next) = next else { return Ok(None) };
+        let Some(next) = self.follower(ended)? else { return Ok(None) };
         let sql = "UPDATE deliveries SET leased = 1, due = ?2 WHERE id = ?1";
         self.connection.prepare_cached(sql)?.execute(params![next, signed(now.0)])?;
         let sql = format!("{DELIVERY} WHERE d.id = ?1");
@@ -97,14 +92,21 @@ impl Store {
         ended: DeliveryId,
         now: UnixMs,
     ) -> Result<Option<Arc<str>>, QueueError> {
-        let sql = "UPDATE deliveries SET due = ?2 WHERE due = ?3 AND id = (
-                       SELECT n.id FROM deliveries d JOIN deliveries n
-                           ON n.route = d.route AND n.key = d.key AND n.status = 0
-                       WHERE d.id = ?1 ORDER BY n.id LIMIT 1)
+        let Some(next) = self.follower(ended)? else { return Ok(None) };
+        let sql = "UPDATE deliveries SET due = ?2 WHERE due = ?3 AND id = ?1
                    RETURNING (SELECT text FROM labels WHERE id = route)";
-        let values = params![signed(ended.0), signed(now.0), PARKED];
+        let values = params![next, signed(now.0), PARKED];
         let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.query_row(values, |row| row.get(0)).optional()?)
+    }
+
+    /// What waits next in the order that this one was in.
+    fn follower(&self, ended: DeliveryId) -> Result<Option<i64>, QueueError> {
+        let sql = "SELECT n.id FROM deliveries d JOIN deliveries n
+                       ON n.route = d.route AND n.key = d.key AND n.status = 0
+                   WHERE d.id = ?1 ORDER BY n.id LIMIT 1";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([signed(ended.0)], |row| row.get(0)).optional()?)
     }
 
     /// Make due now what waits for a later attempt because a plugin broke.

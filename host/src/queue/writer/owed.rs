@@ -53,8 +53,7 @@ impl Owed {
     fn raise(&mut self, store: &mut Store, event: &NewEvent) -> Result<(), QueueError> {
         store.insert_event(&event.event, None)?;
         for delivery in &event.deliveries {
-            store.insert_delivery(delivery, event.event.id, false)?;
-            store.index_delivery(delivery.id, &event.event, &delivery.route, &delivery.endpoint)?;
+            store.insert_delivery(delivery, &event.event, false)?;
             self.stored.push(delivery.route.clone());
         }
         Ok(())
@@ -103,10 +102,8 @@ impl Owed {
             }
             Command::Cancel { delivery, now, reply } => {
                 let cancelled = store.cancel(delivery, now);
-                if let Ok(Cancelled::Done) = cancelled
-                    && let Some(route) = store.unpark_follower(delivery, now)?
-                {
-                    self.stored.push(route);
+                if let Ok(Cancelled::Done) = cancelled {
+                    self.stored.extend(store.unpark_follower(delivery, now)?);
                 }
                 self.owe(reply, cancelled)
             }
@@ -144,8 +141,7 @@ impl Owed {
             accepted.push(event.id);
             for delivery in deliveries {
                 // What waits behind another gives its room back; its turn brings new room.
-                let parked = store.insert_delivery(&delivery, event.id, delivery.slot.is_some())?;
-                store.index_delivery(delivery.id, &event, &delivery.route, &delivery.endpoint)?;
+                let parked = store.insert_delivery(&delivery, &event, delivery.slot.is_some())?;
                 let NewDelivery { id, route, key, slot, .. } = delivery;
                 match slot {
                     _ if parked => {}
