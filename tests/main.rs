@@ -30,6 +30,7 @@ mod session;
 mod signatures;
 mod steer;
 mod tls;
+mod traces;
 
 mod crash;
 mod hostile_plugins;

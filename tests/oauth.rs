@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::support::client;
 use crate::support::engine::Engine;
 use crate::support::hub::{Hub, route};
+use crate::support::plugpost;
 use crate::support::receiver::{Gate, Received, Receiver, Reply};
 use crate::support::tls::{Authority, Secure};
 
@@ -130,6 +131,18 @@ fn a_token_is_asked_for_once_and_shown_to_the_receiver_only() {
     assert!(!ended.stderr.contains("canary"), "{}", ended.stderr);
     let bytes = std::fs::read(store).expect("the store");
     assert!(!bytes.windows(6).any(|it| it == b"canary"));
+}
+
+#[test]
+fn what_was_sent_with_a_token_would_be_sent_again() {
+    let (tokens, receiver) = (tokens(",\"expires_in\":3600"), Receiver::ok());
+    let hub = hub(&[("out", route(&receiver.url("/"), &asking(&tokens.url("/t"), ""), ""))]);
+    let engine = Engine::start(&hub);
+    assert_eq!(send(&engine, "out")["status"], "delivered");
+    assert_eq!(engine.stop().status, Some(0));
+    let ran = plugpost(["plan".as_ref(), hub.path().as_os_str()]);
+    assert_eq!(ran.status, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(tokens.received().len(), 1, "planning asks for no token");
 }
 
 #[test]

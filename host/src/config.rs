@@ -11,11 +11,12 @@ mod pins;
 mod route;
 mod secret;
 mod source;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -26,6 +27,7 @@ pub(crate) use hub::{Hub, Scope, Token};
 pub(crate) use route::{BreakerKeys, Policy, RouteFile, parse_policy};
 pub(crate) use secret::SecretFrom;
 pub(crate) use source::SourceFile;
+pub(crate) use traces::TracesKeys;
 
 /// A plugin that a file names, with its settings and secrets as written.
 #[derive(Debug)]
@@ -224,12 +226,14 @@ fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::other("the file is not UTF-8"))
 }
 
+/// What is longer is not read to its end: a device has none.
 fn read_bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let size = fs::metadata(path)?.len();
-    if size > bytes_max {
-        return Err(io::Error::other(format!("{size} bytes are more than {bytes_max}")));
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("the file has more than {bytes_max} bytes")));
     }
-    fs::read(path)
+    Ok(bytes)
 }
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -238,4 +242,27 @@ fn digest(bytes: &[u8]) -> Digest {
 
 fn of_file(file: &Path, error: &io::Error) -> Problem {
     Problem { file: file.into(), at: None, message: error.to_string() }
+}
+
+/// What is wrong with one file, for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_one(kind: u8, text: &str) -> Vec<Problem> {
+    let (file, folder) = (Path::new("file.toml"), Path::new("/nowhere"));
+    // What files name is not read: they may name anything.
+    let mut found = Found { stand_ins: true, ..Found::default() };
+    match kind % 3 {
+        0 => drop(hub::read(file, text, folder, &mut found)),
+        1 => drop(source::read("file", file, text, folder, &mut found)),
+        _ => drop(route::read("file", file, text, folder, &mut found)),
+    }
+    found.problems
+}
+
+/// The notations of values, for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn read_value(text: &str) {
+    let _ = document::parse_duration(text);
+    let _ = route::parse_url(text);
+    let _ = crate::endpoint::RateLimit::parse(text);
+    let _ = parse_policy(&[("retry.schedule".into(), text.into())]);
 }

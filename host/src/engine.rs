@@ -18,6 +18,7 @@ use crate::recover::Recoveries;
 use crate::route::Route;
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
+use crate::traces::Traces;
 
 /// A running engine. Held by the listeners and, weakly, by the lanes.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) stream: Stream,
     pub(crate) recoveries: Recoveries,
+    pub(crate) traces: Traces,
 }
 
 /// Between two batches of pruning: what comes in goes first.
@@ -35,7 +37,7 @@ const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Open the store and take up what waits in it.
-    pub(crate) async fn start(snapshot: Snapshot) -> Result<Arc<Self>, QueueError> {
+    pub(crate) async fn start(snapshot: Snapshot, traces: Traces) -> Result<Arc<Self>, QueueError> {
         // From the writer's thread into the runtime: one task spreads a commit's
         // deliveries from inside, where waking another task is cheap.
         let (sender, mut commits) = mpsc::unbounded_channel();
@@ -49,6 +51,7 @@ impl Engine {
             metrics: Metrics::default(),
             stream: Stream::default(),
             recoveries: Recoveries::default(),
+            traces,
         });
         let weak = Arc::downgrade(&engine);
         tokio::spawn(async move {
@@ -109,6 +112,7 @@ impl Engine {
     pub(crate) async fn stop(&self, deadline: Instant) {
         self.lanes.stop(deadline).await;
         self.queue.close().await;
+        self.traces.close().await;
     }
 }
 

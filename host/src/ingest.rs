@@ -24,6 +24,7 @@ use crate::plugin::{Body, Bound, Inbound, Received};
 use crate::problem::HttpProblem;
 use crate::queue::{DuplicateKey, NewEvent};
 use crate::snapshot::{Snapshot, Source};
+use crate::traces::Open;
 
 /// The whole body must be here by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,8 +40,12 @@ pub(crate) async fn answer(
     engine: Arc<Engine>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let response = match route(&engine, request).await {
-        Ok(ids) => accepted(&ids),
+    let mut open = engine.traces.arrived(request.headers());
+    let response = match route(&engine, request, &open).await {
+        Ok(ids) => {
+            open.note("plugpost.events", ids.len() as i64);
+            accepted(&ids)
+        }
         Err(problem) if problem.status == StatusCode::METHOD_NOT_ALLOWED => {
             let mut response = problem.response();
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
@@ -48,11 +53,20 @@ pub(crate) async fn answer(
         }
         Err(problem) => problem.response(),
     };
-    engine.metrics.ingested(response.status().as_u16());
+    let status = response.status();
+    engine.metrics.ingested(status.as_u16());
+    open.note("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        open.failed(status.as_str());
+    }
     response
 }
 
-async fn route(engine: &Engine, request: Request<Incoming>) -> Result<Vec<EventId>, HttpProblem> {
+async fn route(
+    engine: &Engine,
+    request: Request<Incoming>,
+    open: &Open,
+) -> Result<Vec<EventId>, HttpProblem> {
     let (parts, body) = request.into_parts();
     let snapshot = engine.snapshot();
     let path = parts.uri.path();
@@ -73,7 +87,7 @@ async fn route(engine: &Engine, request: Request<Incoming>) -> Result<Vec<EventI
     } else {
         return Err(HttpProblem::not_found("events come in at /in/{source} and /events"));
     };
-    accept(engine, &snapshot, drafts).await
+    accept(engine, &snapshot, drafts, open).await
 }
 
 /// An event before it has an id and deliveries.
@@ -93,6 +107,7 @@ async fn accept(
     engine: &Engine,
     snapshot: &Snapshot,
     drafts: Vec<Draft>,
+    open: &Open,
 ) -> Result<Vec<EventId>, HttpProblem> {
     if drafts.len() > EVENTS_MAX {
         let detail = format!("more than {EVENTS_MAX} events in one request");
@@ -100,8 +115,9 @@ async fn accept(
     }
     let now = clock::now();
     let mut events = Vec::with_capacity(drafts.len());
-    for draft in drafts {
+    for mut draft in drafts {
         draft.check()?;
+        open.carried_by(&mut draft.attributes);
         let event = Arc::new(Event {
             id: engine.queue.next_event_id(now),
             source: draft.source,
@@ -328,4 +344,11 @@ fn accepted(ids: &[EventId]) -> Response<Full<Bytes>> {
     *response.status_mut() = StatusCode::ACCEPTED;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// The types of the events in a request, for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn cloud_event_types(headers: &HeaderMap, body: Bytes) -> Vec<String> {
+    let events = cloudevents::parse(headers, &body).unwrap_or_default();
+    events.into_iter().map(|it| it.event_type).collect()
 }

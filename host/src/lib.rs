@@ -21,6 +21,7 @@
 //! - [`stream`] tells of attempts as they happen, [`recover`] resends a range.
 //! - [`plan`] holds what would be sent now against what was sent; [`cases`] are a
 //!   plugin's own tests.
+//! - [`metrics`] counts and [`traces`] measures for those who watch.
 //! - [`admin`] shows the log; [`cli`] is what a user types.
 //!
 //! `ARCHITECTURE.md` walks one event through all of it.
@@ -58,8 +59,11 @@ mod plugin;
 #[expect(unused_qualifications, reason = "what utoipa's macros write is qualified")]
 mod admin;
 mod metrics;
+mod traces;
 
 mod allocator;
 mod cases;
 pub mod cli;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod plan;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::attempt::{Attempt, Fault, Outcome, Response, SentRequest, classify};
@@ -23,6 +24,7 @@ use crate::plugin::OutHeader;
 use crate::queue::{Made, Settlement};
 use crate::retry::RetryPolicy;
 use crate::route::Route;
+use crate::traces::Open;
 
 /// What is to be sent, as far as the stages have come.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ async fn attempt_by(
 ) -> Settlement {
     let started = clock::now();
     let clock = Instant::now();
+    let open = engine.traces.attempted(delivery, route);
 
     match filter::declines(route, &delivery.event).await {
         Ok(false) => {}
@@ -76,13 +79,13 @@ async fn attempt_by(
             };
         }
         Err(fault) => {
-            let end = Ended { outcome: Err(fault), trace: Trace::default() };
+            let end = Ended { outcome: Err(fault), trace: Trace::default(), open };
             return end.settle(engine, delivery, route, snapshot, started, clock);
         }
     }
     let mut trace = Trace::default();
-    let outcome = send(delivery, route, started, &mut trace).await;
-    let end = Ended { outcome, trace };
+    let outcome = send(delivery, route, started, &open, &mut trace).await;
+    let end = Ended { outcome, trace, open };
     end.settle(engine, delivery, route, snapshot, started, clock)
 }
 
@@ -90,11 +93,12 @@ async fn send(
     delivery: &Delivery,
     route: &Route,
     started: UnixMs,
+    open: &Open,
     trace: &mut Trace,
 ) -> Result<Response, Fault> {
     let prepared = prepare(route, &delivery.event, started).await;
     let outgoing = prepared.map_err(|(_, fault)| fault)?;
-    deliver::deliver(route, outgoing, &mut trace.request).await
+    deliver::deliver(route, outgoing, open, &mut trace.request).await
 }
 
 /// The request an event becomes at that time, or the stage that failed. The same
@@ -126,7 +130,14 @@ pub(crate) async fn verdict(route: &Route, event: &Arc<Event>, time: UnixMs) -> 
         Err(fault) => return Verdict::Failed(fault),
     }
     match prepare(route, event, time).await {
-        Ok(outgoing) => Verdict::Sent(outgoing.for_the_log()),
+        Ok(mut outgoing) => {
+            if route.endpoint.grant.is_some() {
+                let mut token = HeaderValue::from_static("Bearer");
+                token.set_sensitive(true);
+                Arc::make_mut(&mut outgoing.headers).insert(AUTHORIZATION, token);
+            }
+            Verdict::Sent(outgoing.for_the_log())
+        }
         Err((_, fault)) => Verdict::Failed(fault),
     }
 }
@@ -135,6 +146,7 @@ pub(crate) async fn verdict(route: &Route, event: &Arc<Event>, time: UnixMs) -> 
 struct Ended {
     outcome: Result<Response, Fault>,
     trace: Trace,
+    open: Open,
 }
 
 impl Ended {
@@ -149,6 +161,7 @@ impl Ended {
     ) -> Settlement {
         let duration = clock.elapsed();
         let Trace { request, mut response } = self.trace;
+        let mut open = self.open;
         let (outcome, fault) = match self.outcome {
             Ok(received) => {
                 let meaning = classify(&received);
@@ -159,6 +172,12 @@ impl Ended {
             Err(fault) => (Outcome::Reject, Some(fault)),
         };
         engine.metrics.attempt(outcome, duration);
+        if let Some(response) = &response {
+            open.note("http.response.status_code", i64::from(response.status));
+        }
+        if let Some(fault) = &fault {
+            open.failed(&fault.code);
+        }
         let retry_after = response.as_ref().and_then(|it| it.retry_after);
         let attempt = Attempt {
             number: delivery.attempts.saturating_add(1),

@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::pipeline::{self, Verdict};
 use crate::queue::recorded::{Recorded, RecordedDelivery, RecordedRequest};
 use crate::snapshot::{Loader, Snapshot};
+use crate::traces;
 
 /// A folder, ready to be tried.
 pub(crate) struct Plan {
@@ -201,10 +202,11 @@ impl Message {
     }
 }
 
+/// Without those that tell one attempt from the next of the same message.
 fn headers(text: &str) -> BTreeMap<String, Option<String>> {
     let header = |line: &str| {
         let (name, value) = line.split_once(": ")?;
-        Some((name.to_owned(), Some(value.to_owned())))
+        (!traces::NAMES.contains(&name)).then(|| (name.to_owned(), Some(value.to_owned())))
     };
     text.lines().filter_map(header).collect()
 }

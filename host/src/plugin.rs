@@ -221,11 +221,6 @@ impl Bound {
     }
 
     fn header(&self, wit::Header { name, value }: wit::Header) -> Result<OutHeader, String> {
-        let name = http::HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| format!("{name:?} is not a header name"))?;
-        if crate::client::frames_the_request(&name) {
-            return Err(format!("a plugin cannot set the header `{name}`"));
-        }
         let newest = |secret: &str| {
             self.given
                 .secrets
@@ -244,10 +239,32 @@ impl Bound {
                 (format!("Basic {}", BASE64_STANDARD.encode(pair)), true)
             }
         };
-        let mut value = http::HeaderValue::from_str(&text)
-            .map_err(|_| format!("the value of `{name}` has bytes that a header cannot hold"))?;
-        value.set_sensitive(sensitive);
-        Ok(OutHeader { name, value })
+        checked_header(&name, &text, sensitive)
+    }
+}
+
+/// A header that a plugin may set: it neither frames nor splits a request.
+pub(crate) fn checked_header(
+    name: &str,
+    value: &str,
+    sensitive: bool,
+) -> Result<OutHeader, String> {
+    let name = http::HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| format!("{name:?} is not a header name"))?;
+    if crate::client::frames_the_request(&name) {
+        return Err(format!("a plugin cannot set the header `{name}`"));
+    }
+    let mut value = http::HeaderValue::from_str(value)
+        .map_err(|_| format!("the value of `{name}` has bytes that a header cannot hold"))?;
+    value.set_sensitive(sensitive);
+    Ok(OutHeader { name, value })
+}
+
+/// What is looked at before a file goes to the compiler, for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn look_at(bytes: &[u8]) {
+    if component::looks_right(bytes) && wasmparser::Parser::is_core_wasm(bytes) {
+        let _ = compile::encode(bytes);
     }
 }
 

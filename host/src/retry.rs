@@ -15,7 +15,7 @@ pub(crate) struct RetryPolicy {
 
 /// The longest that a `Retry-After` is followed: a receiver cannot park a
 /// delivery for years.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 impl Default for RetryPolicy {
     /// The schedule of the Standard Webhooks specification's best-known sender:

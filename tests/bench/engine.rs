@@ -18,10 +18,10 @@ pub(crate) const PLATFORM: &str = "bigcommerce-b2b";
 
 pub(crate) struct Hub(TempDir);
 
-/// The platform's plugin, as it is built.
-pub(crate) fn plugin() -> PathBuf {
+/// A plugin, as it is built.
+pub(crate) fn plugin(name: &str) -> PathBuf {
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
-    plugins.join(PLATFORM).with_extension("wasm")
+    plugins.join(name).with_extension("wasm")
 }
 
 /// Everything from a source, through the platform's plugin.
@@ -37,11 +37,8 @@ pub(crate) fn route(from: &str, port: u16) -> String {
 impl Hub {
     pub(crate) fn new(ports: &[u16]) -> Self {
         let hub = tempfile::tempdir().expect("a temporary folder");
-        let write = |path: &str, text: String| {
-            let path = hub.path().join(path);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            fs::write(path, text).expect("a file");
-        };
+        let hub = Self(hub);
+        let write = |path: &str, text: String| hub.write(path, text);
         write(
             "plugpost.toml",
             "[listen]\npublic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
@@ -59,10 +56,20 @@ impl Hub {
                 write(&format!("routes/{name}.toml"), route(&from, *port));
             }
         }
-        fs::create_dir_all(hub.path().join("plugins")).expect("a folder");
-        fs::copy(plugin(), hub.path().join("plugins").join(format!("{PLATFORM}.wasm")))
-            .expect("the plugins are built: make plugins");
-        Self(hub)
+        hub.plugin(PLATFORM);
+        hub
+    }
+
+    pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    /// A copy of a plugin that is built.
+    pub(crate) fn plugin(&self, name: &str) {
+        let bytes = fs::read(plugin(name)).expect("the plugins are built: make plugins");
+        self.write(&format!("plugins/{name}.wasm"), bytes);
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -70,6 +77,12 @@ impl Hub {
     }
 
     pub(crate) fn start(&self) -> (Process, SocketAddr) {
+        let (process, public, _) = self.start_with_admin();
+        (process, public)
+    }
+
+    /// With the address that answers questions.
+    pub(crate) fn start_with_admin(&self) -> (Process, SocketAddr, SocketAddr) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_plugpost"))
             .arg("serve")
             .arg(self.0.path())
@@ -79,8 +92,11 @@ impl Hub {
             .expect("the engine starts");
         let stdout = child.stdout.take().expect("a pipe");
         let line = BufReader::new(stdout).lines().next().expect("a line").expect("text");
-        let address = line.split_once("http://").and_then(|(_, rest)| rest.split_once(','));
-        let address = address.expect("an address").0.parse().expect("an address");
-        (Process(child), address)
+        let mut addresses = line.split("http://").skip(1).map(|it| {
+            let address = it.split(',').next().unwrap_or(it);
+            address.parse().expect("an address")
+        });
+        let mut next = || addresses.next().expect("two addresses");
+        (Process(child), next(), next())
     }
 }

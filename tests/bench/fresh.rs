@@ -17,7 +17,7 @@ pub(crate) fn measure(receiver: &Receiver) -> Vec<Duration> {
     let hub = Hub::new(&[]);
     let plugin = hub.path().join("plugins").join(PLATFORM).with_extension("wasm");
     fs::remove_file(&plugin).expect("the hub has it");
-    let bytes = fs::read(engine::plugin()).expect("the plugins are built: make plugins");
+    let bytes = fs::read(engine::plugin(PLATFORM)).expect("the plugins are built: make plugins");
     let route = hub.path().join("routes/fresh.toml");
     fs::create_dir_all(hub.path().join("routes")).expect("a folder");
     let text = engine::route("all", receiver.ports[0]);

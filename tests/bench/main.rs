@@ -11,6 +11,7 @@ mod engine;
 mod fresh;
 mod isolation;
 mod load;
+mod log;
 mod process;
 mod receiver;
 mod relay;
@@ -79,8 +80,6 @@ fn main() {
     if arguments.first().is_some_and(|it| it == "relay") {
         return relay::run(&arguments[1..]);
     }
-    let number =
-        |name: &str, default| env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default);
     let seconds = Duration::from_secs(number("BENCH_SECONDS", 8));
     let only = env::var("BENCH_ONLY").unwrap_or_default();
     let with_relay = number("BENCH_RELAY", 1) == 1;
@@ -107,6 +106,9 @@ fn main() {
     if ISOLATION.contains(&only) {
         isolation::measure(&receiver, seconds);
     }
+    if LOG.contains(&only) {
+        log::measure(&receiver, seconds);
+    }
     if FRESH.contains(&only) {
         let mut took = fresh::measure(&receiver);
         took.sort_unstable();
@@ -119,7 +121,15 @@ fn main() {
 const ISOLATION: &str = "isolation";
 
 /// What `BENCH_ONLY` calls it.
+const LOG: &str = "log of a million";
+
+/// What `BENCH_ONLY` calls it.
 const FRESH: &str = "from cp to the first delivery";
+
+/// What the environment says, or the default.
+fn number(name: &str, default: u64) -> u64 {
+    env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
+}
 
 /// Load one process and read its meters.
 fn measure(

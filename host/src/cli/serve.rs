@@ -20,6 +20,7 @@ use crate::ingest;
 use crate::reload::Reloader;
 use crate::server::Listener;
 use crate::snapshot::{Loader, Snapshot};
+use crate::traces::Traces;
 
 /// An engine with its listeners, until it is stopped.
 pub(super) struct Running {
@@ -60,7 +61,8 @@ pub(super) async fn start(snapshot: Snapshot, loader: Option<Loader>) -> anyhow:
     };
     let public = bind(hub.public).await?;
     let admin = bind(hub.admin).await?;
-    let engine = Engine::start(snapshot)
+    let traces = hub.traces.as_ref().map(Traces::to).transpose().context("cannot send traces")?;
+    let engine = Engine::start(snapshot, traces.unwrap_or_default())
         .await
         .with_context(|| format!("cannot open the store {}", hub.store.display()))?;
 

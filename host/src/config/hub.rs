@@ -13,6 +13,7 @@ use super::Found;
 use super::document::{Document, Marked, Table};
 use super::pins::Pins;
 use super::route;
+use super::traces::TracesKeys;
 use super::{SecretFrom, is_name, secret};
 use crate::event::OWN_SOURCE;
 use crate::queue::Retention;
@@ -45,6 +46,8 @@ pub(crate) struct Hub {
     pub(crate) tokens: Vec<Token>,
     /// Which plugins may be loaded.
     pub(crate) pins: Pins,
+    /// Where spans go; none for nowhere.
+    pub(crate) traces: Option<TracesKeys>,
 }
 
 /// A caller of the API.
@@ -105,6 +108,7 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
             stop_timeout: Duration::from_secs(20),
             tokens: Vec::new(),
             pins: Pins::read(&root),
+            traces: TracesKeys::read(&root, folder),
         };
         let admin_at = hub.take_listen(&root);
         hub.take_store(&root, folder);

@@ -1,7 +1,6 @@
 //! Where a secret comes from: the environment or a file, never the TOML itself.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -31,12 +30,13 @@ const SECRET_BYTES_MAX: u64 = 32 << 10;
 /// The text of every secret when none is read.
 const STAND_IN: &str = "stand-in";
 
-/// Every `secrets.NAME` of a table: one origin, or a list with the newest first.
+/// Every `KEY.NAME` of a table: one origin, or a list with the newest first.
 pub(super) fn read_all(
     table: &Table<'_, '_>,
+    key: &str,
     folder: &Path,
 ) -> Vec<(Marked<String>, Vec<SecretFrom>)> {
-    let Some(secrets) = table.table("secrets") else { return Vec::new() };
+    let Some(secrets) = table.table(key) else { return Vec::new() };
     let secrets = secrets.value;
     let versions_of = |name: Marked<String>| {
         let versions = secrets.tables(&name.value);
@@ -91,11 +91,8 @@ pub(super) fn read(secret: &Marked<Table<'_, '_>>, folder: &Path) -> Option<Secr
 
 /// A file's text without the line end that editors add.
 fn read_file(path: &Path) -> Result<String, String> {
-    let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > SECRET_BYTES_MAX {
-        return Err(format!("{size} bytes are more than {SECRET_BYTES_MAX}"));
-    }
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let bytes = super::read_bytes(path, SECRET_BYTES_MAX).map_err(|error| error.to_string())?;
+    let text = String::from_utf8(bytes).map_err(|_| "the file is not UTF-8")?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |it| it.trim_end_matches('\r'));
     if text.is_empty() { Err("the file is empty".into()) } else { Ok(text.to_owned()) }
 }

@@ -53,6 +53,6 @@ pub(super) fn plugin_use(
     PluginUse {
         plugin,
         settings: table.settings("settings"),
-        secrets: secret::read_all(table, folder),
+        secrets: secret::read_all(table, "secrets", folder),
     }
 }

@@ -26,21 +26,7 @@ pub(super) fn read(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Vec<Draft>, HttpProblem> {
-    let content_type = match headers.get(CONTENT_TYPE).map(|it| it.to_str()) {
-        Some(Ok(text)) => text,
-        Some(Err(_)) => return Err(unsupported("a content type that is not text")),
-        None => "",
-    };
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let mut events = match media_type.as_str() {
-        "application/cloudevents+json" => vec![structured(&body)?],
-        "application/cloudevents-batch+json" => batch(&body)?,
-        other if other.starts_with("application/cloudevents") => return Err(unsupported(other)),
-        _ if headers.contains_key("ce-specversion") => {
-            vec![binary(headers, content_type, body.clone())?]
-        }
-        other => return Err(unsupported(other)),
-    };
+    let mut events = parse(headers, &body)?;
     let idempotency_key = headers.get("idempotency-key").and_then(|it| it.to_str().ok());
     for (at, event) in events.iter_mut().enumerate() {
         event.duplicate_key = Some(match idempotency_key {
@@ -56,11 +42,30 @@ pub(super) fn read(
     Ok(events.into_iter().map(|it| it.draft(snapshot, token)).collect())
 }
 
+/// The events as they were written.
+pub(super) fn parse(headers: &HeaderMap, body: &Bytes) -> Result<Vec<CloudEvent>, HttpProblem> {
+    let content_type = match headers.get(CONTENT_TYPE).map(|it| it.to_str()) {
+        Some(Ok(text)) => text,
+        Some(Err(_)) => return Err(unsupported("a content type that is not text")),
+        None => "",
+    };
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media_type.as_str() {
+        "application/cloudevents+json" => Ok(vec![structured(body)?]),
+        "application/cloudevents-batch+json" => batch(body),
+        other if other.starts_with("application/cloudevents") => Err(unsupported(other)),
+        _ if headers.contains_key("ce-specversion") => {
+            Ok(vec![binary(headers, content_type, body.clone())?])
+        }
+        other => Err(unsupported(other)),
+    }
+}
+
 /// An event as the sender wrote it.
-struct CloudEvent {
+pub(super) struct CloudEvent {
     ce_id: String,
     ce_source: String,
-    event_type: String,
+    pub(super) event_type: String,
     subject: Option<String>,
     time: Option<UnixMs>,
     attributes: Vec<(Box<str>, Box<str>)>,

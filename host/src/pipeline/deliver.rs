@@ -11,16 +11,19 @@ use tokio::time::Instant;
 use super::Outgoing;
 use crate::attempt::{Fault, Response, SentRequest};
 use crate::route::Route;
+use crate::traces::Open;
 
 /// Within the endpoint's timeout, the token's request included. What is sent is
 /// left for the log before it goes.
 pub(super) async fn deliver(
     route: &Route,
     mut outgoing: Outgoing,
+    open: &Open,
     log: &mut Option<SentRequest>,
 ) -> Result<Response, Fault> {
     let endpoint = &route.endpoint;
     let deadline = Instant::now() + endpoint.timeout;
+    open.told_by(Arc::make_mut(&mut outgoing.headers));
     *log = Some(outgoing.for_the_log());
     let mut token = None;
     if let Some(grant) = &endpoint.grant {

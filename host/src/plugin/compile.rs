@@ -112,7 +112,7 @@ pub(crate) fn child() -> Result<(), String> {
 }
 
 /// What plain `cargo build --target wasm32-unknown-unknown` gives becomes a component.
-fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
     let encoder = ComponentEncoder::default()
         .validate(true)
         .module(module)

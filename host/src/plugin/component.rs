@@ -86,6 +86,12 @@ pub(crate) enum LoadError {
 const PACKAGE: &str = "plugpost:plugin";
 const PACKAGE_VERSION: &str = "0.1.0";
 
+/// What is looked at first.
+#[cfg(feature = "fuzz")]
+pub(super) fn looks_right(bytes: &[u8]) -> bool {
+    Engine::detect_precompiled(bytes).is_none() && bounds::check(bytes).is_ok()
+}
+
 impl Component {
     /// Load a plugin from its file's bytes; `name` is the file's stem.
     pub(crate) fn load(

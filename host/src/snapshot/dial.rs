@@ -61,7 +61,9 @@ impl Build {
     ) -> Option<(Arc<Client>, Option<Arc<Grant>>)> {
         if self.stand_in.is_some() {
             // Nobody is called, and what is called with is secret.
-            return Some((Arc::new(Client::new(Guard::default())), None));
+            let client = Arc::new(Client::new(Guard::default()));
+            let grant = from.dial.oauth2.as_ref().map(|it| self.grant(it, client.clone()));
+            return Some((client, grant));
         }
         let keys = &from.dial;
         let client = self.client(&from.file, hub, &keys.tls, keys.proxy.as_ref());
