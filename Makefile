@@ -14,9 +14,11 @@ test: check host examples chromium ## Run every test
 	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
 	cargo test --locked --release --package plugpost
 	@if command -v python3 >/dev/null; then EXAMPLES=5 tests/fuzz-api.sh; else echo "no python3: the API is not fuzzed"; fi
+	FUZZ_SECONDS=5 tests/fuzz-parsers.sh
 
-fuzz: host ## Fuzz the admin API by its own description (EXAMPLES)
+fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every parser (FUZZ_SECONDS, FUZZ_ONLY)
 	tests/fuzz-api.sh
+	tests/fuzz-parsers.sh
 
 bench: host plugins ## Measure beside a raw hyper relay (BENCH_SECONDS, BENCH_ONLY)
 	cargo bench --quiet --locked --package plugpost --profile release --bench relay

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Fuzz every parser that strangers' bytes meet: FUZZ_SECONDS each, FUZZ_ONLY for one of them.
+# What found something once lies in tests/fuzz/corpus; new inputs are gathered in target/fuzz.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${FUZZ_SECONDS:-600}
+command -v c++ >/dev/null || {
+    echo "installing g++: libFuzzer is written in C++"
+    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+    $sudo apt-get update && $sudo apt-get install -y --no-install-recommends g++
+}
+# Coverage of the host alone: the crates it stands on are built as ever, and not again.
+RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc-with-coverage \
+    cargo build --quiet --locked --release --package plugpost --features fuzz --bin plugpost-fuzz
+failed=
+for target in ${FUZZ_ONLY:-$(sed -n 's/^    ("\(.*\)", .*),$/\1/p' host/src/fuzz.rs)}; do
+    gathered=target/fuzz/$target
+    mkdir -p "$gathered"
+    if FUZZ_TARGET=$target target/release/plugpost-fuzz -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
+        -max_len=4096 -artifact_prefix="target/fuzz/$target-" "$gathered" "tests/fuzz/corpus/$target" 2>"$gathered.log"; then
+        sed -n "s/^Done \(.*\) runs in \(.*\) second.*/$target: \1 inputs in \2 s/p" "$gathered.log"
+    else
+        tail -40 "$gathered.log"
+        failed="$failed $target"
+    fi
+done
+[ -z "$failed" ] || { echo "found something:$failed; the inputs are in target/fuzz"; exit 1; }
