@@ -29,6 +29,7 @@ mod secrets;
 mod session;
 mod signatures;
 mod steer;
+mod subscriptions;
 mod tls;
 mod traces;
 

@@ -15,6 +15,7 @@ mod recover;
 mod session;
 mod steer;
 mod stream;
+mod subscriptions;
 
 use std::sync::Arc;
 
@@ -77,7 +78,16 @@ pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router 
         .routes(routes!(endpoints::test))
         .routes(routes!(overview::routes))
         .routes(routes!(overview::plugins))
+        .routes(routes!(overview::plugin))
         .routes(routes!(overview::reload))
+        .routes(routes!(subscriptions::list, subscriptions::create))
+        .routes(routes!(
+            subscriptions::show,
+            subscriptions::replace,
+            subscriptions::amend,
+            subscriptions::delete
+        ))
+        .routes(routes!(subscriptions::rotate))
         .routes(routes!(session::show))
         .routes(routes!(health::prometheus));
     let (protected, api) = described.split_for_parts();

@@ -328,6 +328,7 @@ async fn sent(
     };
     let route = Route {
         name: "case".into(),
+        tenant: None,
         from: None,
         types: vec![TypePattern::StartingWith("".into())],
         filters: stage(Role::Filter),
@@ -346,7 +347,9 @@ async fn sent(
             grant: None,
         },
         retry: RetryPolicy::default(),
+        headers: Default::default(),
         plugins: bound.label().into(),
+        rests: None,
     };
     Ok(match pipeline::prepare(&route, &event, time(&case.at)?).await {
         Ok(found) => Made::Request {

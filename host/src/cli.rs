@@ -16,6 +16,7 @@ mod recover;
 mod remote;
 mod send;
 mod serve;
+mod store;
 mod tail;
 
 use std::path::PathBuf;
@@ -67,6 +68,9 @@ enum Command {
     Listen(listen::Listen),
     /// Start everything with a receiver of its own, and show deliveries as they happen
     Demo(demo::Demo),
+    /// Work on the store
+    #[command(subcommand)]
+    Store(store::Store),
     /// Work on a plugin
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -104,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Completions { shell } => generate::completions(shell, Arguments::command()),
         Command::Man { folder } => generate::man(&folder, Arguments::command()),
         Command::Demo(demo) => demo.run(),
+        Command::Store(store) => store.run(),
         Command::Plugin(plugin) => plugin.run(),
         Command::Dev(dev) => dev.run(),
         Command::Compile => compile(),

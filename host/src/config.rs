@@ -11,6 +11,7 @@ mod pins;
 mod route;
 mod secret;
 mod source;
+mod subscription;
 mod traces;
 
 use std::collections::BTreeMap;
@@ -22,11 +23,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use dial::{OAuth2Keys, ProxyKeys, TlsKeys};
-pub(crate) use document::{Marked, Position, duration_text, nearest};
-pub(crate) use hub::{Hub, Scope, Token};
+pub(crate) use document::{Marked, Position, duration_text, nearest, parse_duration};
+pub(crate) use hub::{Hub, Scope, Token, tenant};
 pub(crate) use route::{BreakerKeys, Policy, RouteFile, parse_policy};
 pub(crate) use secret::SecretFrom;
 pub(crate) use source::SourceFile;
+pub(crate) use subscription::read as read_subscription;
 pub(crate) use traces::TracesKeys;
 
 /// A plugin that a file names, with its settings and secrets as written.
@@ -35,6 +37,8 @@ pub(crate) struct PluginUse {
     pub(crate) plugin: Marked<String>,
     pub(crate) settings: Settings,
     pub(crate) secrets: Vec<(Marked<String>, Vec<SecretFrom>)>,
+    /// Where one that is missing would stand, when that is no file.
+    pub(crate) secrets_at: Option<Position>,
 }
 
 /// Settings as JSON, and where in the file each of them stands.

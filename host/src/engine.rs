@@ -1,6 +1,8 @@
 //! The parts of a running engine, and how they hold together: the queue hands
 //! what is due to the lanes, the lanes run the pipeline, the pipeline's result
-//! goes back to the queue.
+//! goes back to the queue. [`subscriptions`] are kept there and in force here.
+
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,9 @@ use crate::route::Route;
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
 use crate::traces::Traces;
+use subscriptions::Subscriptions;
+
+pub(crate) use subscriptions::{NotKept, Tenant};
 
 /// A running engine. Held by the listeners and, weakly, by the lanes.
 #[derive(Debug)]
@@ -30,6 +35,7 @@ pub(crate) struct Engine {
     pub(crate) stream: Stream,
     pub(crate) recoveries: Recoveries,
     pub(crate) traces: Traces,
+    subscriptions: Subscriptions,
 }
 
 /// Between two batches of pruning: what comes in goes first.
@@ -37,13 +43,18 @@ const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Open the store and take up what waits in it.
-    pub(crate) async fn start(snapshot: Snapshot, traces: Traces) -> Result<Arc<Self>, QueueError> {
+    pub(crate) async fn start(
+        mut snapshot: Snapshot,
+        traces: Traces,
+    ) -> Result<Arc<Self>, QueueError> {
         // From the writer's thread into the runtime: one task spreads a commit's
         // deliveries from inside, where waking another task is cheap.
         let (sender, mut commits) = mpsc::unbounded_channel();
         let handover = Box::new(move |committed| drop(sender.send(committed)));
         let hub = snapshot.hub.clone();
         let queue = Queue::open(&hub.store, hub.store_bytes_max, handover)?;
+        let kept = queue.subscriptions(clock::now()).await?;
+        let subscriptions = Subscriptions::open(kept, &mut snapshot)?;
         let engine = Arc::new_cyclic(|engine| Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
@@ -52,6 +63,7 @@ impl Engine {
             stream: Stream::default(),
             recoveries: Recoveries::default(),
             traces,
+            subscriptions,
         });
         let weak = Arc::downgrade(&engine);
         tokio::spawn(async move {
@@ -69,6 +81,7 @@ impl Engine {
             engine.lanes.of(&waiting.route).wake_at(waiting.first_due, now);
         }
         tokio::spawn(prune(Arc::downgrade(&engine), hub.retention));
+        tokio::spawn(subscriptions::expire(Arc::downgrade(&engine)));
         Ok(engine)
     }
 
@@ -94,10 +107,10 @@ impl Engine {
         }
     }
 
-    /// Put a new snapshot in force, whole. Deliveries in hand keep theirs.
+    /// Put a new snapshot in force, whole, with the subscriptions there are. Deliveries in
+    /// hand keep theirs. Runs plugins: not for a thread that others wait for.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
-        let before = self.snapshot.swap(Arc::new(snapshot));
-        let now = self.snapshot();
+        let (before, now) = self.carry_over(snapshot);
         for route in now.routes.iter() {
             match before.routes.get(&route.name) {
                 // It may have been here before, and have left deliveries behind.

@@ -20,6 +20,7 @@ use crate::clock::{self, LATEST, UnixMs};
 use crate::config::Scope;
 use crate::engine::Engine;
 use crate::event::{Event, EventId, MEDIA_TYPE};
+use crate::platforms;
 use crate::plugin::{Body, Bound, Inbound, Received};
 use crate::problem::HttpProblem;
 use crate::queue::{DuplicateKey, NewEvent};
@@ -40,6 +41,9 @@ pub(crate) async fn answer(
     engine: Arc<Engine>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
+    if platforms::is_asked(request.uri().path()) {
+        return platforms::answer(engine, request).await;
+    }
     let mut open = engine.traces.arrived(request.headers());
     let response = match route(&engine, request, &open).await {
         Ok(ids) => {
@@ -85,7 +89,9 @@ async fn route(
         let body = read_body(&parts.headers, body, snapshot.hub.body_bytes_max).await?;
         cloudevents::read(&snapshot, token, &parts.headers, body)?
     } else {
-        return Err(HttpProblem::not_found("events come in at /in/{source} and /events"));
+        return Err(HttpProblem::not_found(
+            "events come in at /in/{source} and /events, calls of a platform's API at /platforms/{plugin}",
+        ));
     };
     accept(engine, &snapshot, drafts, open).await
 }
@@ -127,7 +133,8 @@ async fn accept(
             attributes: draft.attributes,
             data: draft.data,
         });
-        let deliveries = snapshot.routes.matching(&event.source, &event.event_type);
+        let tenant = snapshot.tenant_of(&event.source);
+        let deliveries = snapshot.routes.matching(tenant, &event.source, &event.event_type);
         let deliveries = deliveries.map(|route| {
             let slot = engine.lanes.admit(route, event.data.len());
             engine.promise(route, &event, slot, now)
@@ -275,7 +282,7 @@ fn expect_post(method: &Method) -> Result<(), HttpProblem> {
 }
 
 /// The whole body, within size and time; nothing is decompressed.
-async fn read_body(
+pub(crate) async fn read_body(
     headers: &HeaderMap,
     body: Incoming,
     bytes_max: usize,

@@ -98,12 +98,31 @@ impl Lanes {
     /// What was known of the endpoints when the process before this one ended.
     pub(crate) fn restore(&self, snapshot: &Snapshot, kept: Vec<EndpointRecord>) {
         for EndpointRecord { route, url, health } in kept {
-            if let Some(route) = snapshot.routes.get(&route).filter(|it| it.endpoint.url == url) {
+            if let Some(route) = snapshot.routes.known(&route).filter(|it| it.endpoint.url == url) {
                 let lane = self.of(&route.name);
                 let mut state = lane.state.lock();
                 state.configure(route);
                 state.health = Health::restored(health);
             }
+        }
+    }
+
+    /// The lane of a route that will not come back. What is in hand goes on to its end.
+    pub(crate) fn forget(&self, route: &str) {
+        self.by_route.write().remove(route);
+    }
+
+    /// Why the endpoint of a route is not called, when it was switched off.
+    pub(crate) fn disabled(&self, route: &str) -> Option<Disabled> {
+        let lane = self.by_route.read().get(route)?.clone();
+        let state = lane.state.lock();
+        state.health.disabled().cloned()
+    }
+
+    /// A route has other limits now, or another endpoint.
+    pub(crate) fn configure(&self, route: &Arc<Route>) {
+        if let Some(lane) = self.by_route.read().get(&route.name) {
+            lane.state.lock().configure(route);
         }
     }
 
@@ -168,6 +187,9 @@ impl Lanes {
 
 impl Lane {
     fn admit(self: Arc<Self>, route: &Arc<Route>, bytes: usize) -> Option<Slot> {
+        if route.rests.is_some() {
+            return None;
+        }
         let mut state = self.state.lock();
         state.configure(route);
         let full = state.behind || state.room() == 0 || self.shared.is_full();

@@ -15,8 +15,11 @@
 //! - [`ingest`] takes requests in, [`queue`] keeps events and deliveries,
 //!   [`lane`] says how many at once and how fast, [`pipeline`] makes an attempt,
 //!   [`client`] sends it.
+//! - [`platforms`] answers platforms' own management APIs, by their plugins.
 //! - [`operational`] tells, as events, what the engine itself has to tell.
 //! - [`reload`] watches the folder and publishes a new snapshot when it is good.
+//! - [`subscription`] is a route made at run time, [`vault`] keeps its secrets from
+//!   whoever reads the disk.
 //! - [`plugin`] runs WebAssembly components. Only it knows of wasmtime.
 //! - [`stream`] tells of attempts as they happen, [`recover`] resends a range.
 //! - [`plan`] holds what would be sent now against what was sent; [`cases`] are a
@@ -35,12 +38,14 @@ mod endpoint;
 mod event;
 mod retry;
 mod route;
+mod subscription;
 
 mod config;
 mod snapshot;
 
 mod access;
 mod ingest;
+mod platforms;
 mod problem;
 mod server;
 
@@ -55,6 +60,7 @@ mod stream;
 
 mod client;
 mod plugin;
+mod vault;
 
 #[expect(unused_qualifications, reason = "what utoipa's macros write is qualified")]
 mod admin;

@@ -19,6 +19,7 @@ use crate::queue::log::Backlog;
 pub(crate) struct Metrics {
     registry: Registry,
     ingested: Family<Ingest, Counter>,
+    platform_calls: Family<Ingest, Counter>,
     attempts: Family<Attempted, Counter>,
     attempt_seconds: Histogram,
     filtered: Counter,
@@ -64,6 +65,7 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Registry::with_prefix("plugpost"),
             ingested: Family::default(),
+            platform_calls: Family::default(),
             attempts: Family::default(),
             attempt_seconds: Histogram::new(SECONDS),
             filtered: Counter::default(),
@@ -74,6 +76,11 @@ impl Default for Metrics {
             "ingest_requests",
             "Requests taken in, by HTTP status",
             metrics.ingested.clone(),
+        );
+        registry.register(
+            "platform_requests",
+            "Calls of platforms' APIs, by HTTP status",
+            metrics.platform_calls.clone(),
         );
         registry.register("attempts", "Attempts made, by outcome", metrics.attempts.clone());
         registry.register_with_unit(
@@ -99,6 +106,10 @@ impl Default for Metrics {
 impl Metrics {
     pub(crate) fn ingested(&self, status: u16) {
         self.ingested.get_or_create(&Ingest { status }).inc();
+    }
+
+    pub(crate) fn platform_called(&self, status: u16) {
+        self.platform_calls.get_or_create(&Ingest { status }).inc();
     }
 
     pub(crate) fn attempt(&self, outcome: Outcome, duration: Duration) {
@@ -135,8 +146,8 @@ pub(crate) fn render(engine: &Engine, backlog: &[Backlog]) -> Result<String, std
     );
     let waiting = Family::<OfRoute, Gauge>::default();
     let snapshot = engine.snapshot();
-    // A route without a backlog says so.
-    for route in snapshot.routes.iter() {
+    // A route without a backlog says so; there can be too many subscriptions for that.
+    for route in snapshot.routes.files() {
         waiting.get_or_create(&OfRoute { route: route.name.to_string() }).set(0);
     }
     for Backlog { route, deliveries, .. } in backlog {

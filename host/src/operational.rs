@@ -12,6 +12,7 @@ use crate::endpoint::Change;
 use crate::engine::Engine;
 use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE};
 use crate::queue::NewEvent;
+use crate::route::DEFAULT_TENANT;
 
 /// An endpoint took a turn. None when no route wants to hear of it.
 pub(crate) fn changed(
@@ -37,7 +38,7 @@ pub(crate) fn changed(
         }
         Change::Enabled => "endpoint.enabled",
     };
-    new_event(engine, event_type, route, &data, now)
+    new_event(engine, event_type, route, route, &data, now)
 }
 
 /// A delivery became a dead letter after its last attempt. None when no route
@@ -58,18 +59,22 @@ pub(crate) fn exhausted(
         "status_code": attempt.response.as_ref().map(|it| it.status),
         "error": attempt.fault.as_ref().map(ToString::to_string),
     });
-    new_event(engine, "delivery.exhausted", &delivery.id.to_string(), &data, now)
+    new_event(engine, "delivery.exhausted", &delivery.route, &delivery.id.to_string(), &data, now)
 }
 
 fn new_event(
     engine: &Engine,
     event_type: &'static str,
+    route: &str,
     subject: &str,
     data: &Value,
     now: UnixMs,
 ) -> Option<NewEvent> {
     let snapshot = engine.snapshot();
-    let mut routes = snapshot.routes.matching(OWN_SOURCE, event_type).peekable();
+    // Whose route it is about, it is told to.
+    let about = snapshot.routes.known(route).and_then(|it| it.tenant.as_deref());
+    let tenant = about.unwrap_or(DEFAULT_TENANT);
+    let mut routes = snapshot.routes.matching(tenant, OWN_SOURCE, event_type).peekable();
     routes.peek()?;
     let event = Arc::new(Event {
         id: engine.queue.next_event_id(now),

@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::pipeline::{self, Verdict};
 use crate::queue::recorded::{Recorded, RecordedDelivery, RecordedRequest};
 use crate::snapshot::{Loader, Snapshot};
+use crate::subscription::SubscriptionId;
 use crate::traces;
 
 /// A folder, ready to be tried.
@@ -78,8 +79,12 @@ impl Plan {
     pub(crate) async fn compare(&self, recorded: Recorded) -> (Vec<Difference>, usize) {
         let Recorded { event, deliveries } = recorded;
         let event = Arc::new(event);
-        let mut routes: Vec<&str> = deliveries.iter().map(|it| it.route.as_str()).collect();
-        for route in self.snapshots[0].routes.matching(&event.source, &event.event_type) {
+        // Subscriptions are in the store, not in the folder: there is nothing to compare with.
+        let of_files = deliveries.iter().filter(|it| SubscriptionId::find(&it.route).is_none());
+        let mut routes: Vec<&str> = of_files.map(|it| it.route.as_str()).collect();
+        let tenant = self.snapshots[0].tenant_of(&event.source);
+        let routes_now = &self.snapshots[0].routes;
+        for route in routes_now.matching(tenant, &event.source, &event.event_type) {
             if !routes.contains(&&*route.name) {
                 routes.push(&route.name);
             }
@@ -157,7 +162,8 @@ impl Fate {
 
     /// What would become of an event by the route of that name.
     async fn now(snapshot: &Snapshot, route: &str, event: &Arc<Event>, time: UnixMs) -> Self {
-        let mut takes = snapshot.routes.matching(&event.source, &event.event_type);
+        let tenant = snapshot.tenant_of(&event.source);
+        let mut takes = snapshot.routes.matching(tenant, &event.source, &event.event_type);
         let Some(route) = takes.find(|it| *it.name == *route) else { return Self::NotRouted };
         match pipeline::verdict(route, event, time).await {
             Verdict::Filtered => Self::Filtered,

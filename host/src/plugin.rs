@@ -5,10 +5,12 @@
 //! [`runtime`] is the engine and keeps time; [`warm`] keeps instances; [`imports`] is what a guest may
 //! call; [`secrets`] holds keys; this file is one use of a plugin, [`Bound`].
 
+mod api;
 mod bindings;
 mod calls;
 mod compile;
 mod component;
+mod desk;
 mod imports;
 mod meter;
 mod runtime;
@@ -31,9 +33,10 @@ use bindings::plugpost::plugin::types as wit;
 use imports::Input;
 use warm::{Given, Instance, Pool};
 
+pub(crate) use api::{Answered, Api};
 pub(crate) use calls::Calls;
 pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
-pub(crate) use component::{Component, Role};
+pub(crate) use component::{Component, Role, SecretNeed};
 pub(crate) use imports::{EventView, Inbound, OutgoingView};
 pub(crate) use meter::{Meter, Spent};
 pub(crate) use runtime::{Limits, Runtime};

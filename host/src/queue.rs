@@ -12,8 +12,10 @@ pub(crate) mod recorded;
 mod retention;
 mod sqlite;
 mod steer;
+pub(crate) mod subscriptions;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use crate::lane::Slot;
 
 pub(crate) use retention::Retention;
 pub(crate) use steer::Cancelled;
+use subscriptions::{AllKept, KeptChange};
 pub(crate) use writer::{Committed, Handover};
 
 /// A handle on the queue. Cheap to clone; the writer ends when the last is gone.
@@ -261,6 +264,29 @@ impl Queue {
     /// The routes that have deliveries waiting, and since when.
     pub(crate) async fn waiting(&self) -> Result<Vec<Waiting>, QueueError> {
         self.ask(|reply| writer::Command::Waiting { reply }).await
+    }
+
+    /// Keep changes of subscriptions, all or none; return when they are on disk.
+    pub(crate) async fn change_subscriptions(
+        &self,
+        changes: Vec<KeptChange>,
+        now: UnixMs,
+    ) -> Result<(), QueueError> {
+        self.ask(|reply| writer::Command::ChangeSubscriptions { changes, now, reply }).await
+    }
+
+    /// What a plugin noted of a tenant.
+    pub(crate) async fn notes(
+        &self,
+        tenant: Arc<str>,
+        plugin: Arc<str>,
+    ) -> Result<BTreeMap<String, String>, QueueError> {
+        self.ask(|reply| writer::Command::Notes { tenant, plugin, reply }).await
+    }
+
+    /// All that is kept of subscriptions.
+    pub(crate) async fn subscriptions(&self, now: UnixMs) -> Result<AllKept, QueueError> {
+        self.ask(|reply| writer::Command::Subscriptions { now, reply }).await
     }
 
     /// Commit what is left and stop the writer.

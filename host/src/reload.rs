@@ -165,7 +165,11 @@ impl Watch {
             Ok(Ok((next, changes))) => {
                 let snapshot = next.number;
                 tracing::info!(snapshot, %changes, "published a new snapshot");
-                engine.publish(next);
+                let publishing = engine.clone();
+                let published = tokio::task::spawn_blocking(move || publishing.publish(next));
+                if let Err(error) = published.await {
+                    tracing::error!(%error, "publishing ended in a bug of plugpost");
+                }
                 Reloaded::Published { snapshot, changes }
             }
             Ok(Err(problems)) => {

@@ -7,27 +7,36 @@
 
 mod build;
 mod dial;
+mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Digest, Folder, Hub, Problem};
-use crate::plugin::{Bound, Component, Limits, Runtime, RuntimeError};
-use crate::route::Routes;
+use crate::config::{Digest, Folder, Hub, Problem, Scope, Token};
+use crate::event::OWN_SOURCE;
+use crate::plugin::{Api, Bound, Component, Limits, Runtime, RuntimeError};
+use crate::route::{DEFAULT_TENANT, Routes};
 use build::{Build, Loaded, plugin_file};
 use dial::Dials;
+use subscriptions::Binder;
 
-/// What is in force.
-#[derive(Debug)]
+pub(crate) use subscriptions::Wrong;
+
+/// What is in force. A copy with other subscriptions is cheap.
+#[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     /// Counts up from 1 with each that is published.
     pub(crate) number: u64,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) sources: HashMap<Arc<str>, Source>,
+    pub(crate) sources: Arc<HashMap<Arc<str>, Source>>,
     pub(crate) routes: Routes,
     pub(crate) plugins: Vec<Arc<Component>>,
+    /// Of those that answer a platform's API, by the plugin's name.
+    pub(crate) apis: Arc<HashMap<String, Api>>,
+    /// What subscriptions are bound with.
+    binder: Arc<Binder>,
 }
 
 /// A door by which events come in.
@@ -38,6 +47,19 @@ pub(crate) struct Source {
     pub(crate) plugin: Option<Bound>,
     /// The tokens that may send; none when the plugin alone decides.
     pub(crate) tokens: Option<Vec<Arc<str>>>,
+    /// Whose events come in here.
+    pub(crate) tenant: Arc<str>,
+}
+
+impl Snapshot {
+    /// Whose events come in by a source, or by the token of that name.
+    pub(crate) fn tenant_of(&self, source: &str) -> &str {
+        if let Some(source) = self.sources.get(source) {
+            return &source.tenant;
+        }
+        let token = self.hub.tokens.iter().find(|it| *it.name == *source);
+        token.and_then(|it| it.tenant.as_deref()).unwrap_or(DEFAULT_TENANT)
+    }
 }
 
 /// Makes the snapshots of one folder, one after the other. Components that did
@@ -114,7 +136,7 @@ impl Loader {
             }
         };
         let mut build = Build {
-            plugins: HashMap::new(),
+            plugins: Arc::default(),
             dials: self.dials.clone(),
             problems,
             refused: Vec::new(),
@@ -123,18 +145,23 @@ impl Loader {
         build.load_plugins(&runtime, &folder, &self.plugins);
         let sources =
             folder.sources.iter().map(|it| build.source(it, &folder.hub)).collect::<Vec<_>>();
-        let routes = folder.routes.iter().map(|it| build.route(it, &folder)).collect::<Vec<_>>();
+        let known = known_sources(folder.sources.iter().map(|it| &*it.name), &folder.hub.tokens);
+        let routes = folder.routes.iter().map(|it| build.route(it, &folder.hub, &known));
+        let routes = routes.collect::<Vec<_>>();
         if !build.problems.is_empty() {
             build.problems.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
             return Err(build.problems);
         }
         let mut plugins: Vec<_> = build.plugins.values().map(|it| it.component.clone()).collect();
         plugins.sort_by(|a, b| a.name().cmp(b.name()));
-        self.plugins = build
-            .plugins
-            .into_iter()
-            .map(|(name, it)| ((name.clone(), folder.digests[&plugin_file(&name)]), it))
-            .collect();
+        let with_digest = |(name, it): (&String, &Loaded)| {
+            ((name.clone(), folder.digests[&plugin_file(name)]), it.clone())
+        };
+        self.plugins = build.plugins.iter().map(with_digest).collect();
+        let apis = build.plugins.iter();
+        let apis = apis.filter_map(|(name, it)| Some((name.clone(), it.api.clone()?)));
+        let apis = Arc::new(apis.collect());
+        let binder = Binder { plugins: build.plugins, dials: build.dials };
         let changes = Changes::between(&self.digests, &folder.digests);
         self.digests = folder.digests;
         if !changes.is_empty() {
@@ -143,9 +170,13 @@ impl Loader {
         let snapshot = Snapshot {
             number: self.number,
             hub: Arc::new(folder.hub),
-            sources: sources.into_iter().flatten().map(|it| (it.name.clone(), it)).collect(),
+            sources: Arc::new(
+                sources.into_iter().flatten().map(|it| (it.name.clone(), it)).collect(),
+            ),
             routes: Routes::new(routes.into_iter().flatten()),
             plugins,
+            apis,
+            binder: Arc::new(binder),
         };
         Ok((snapshot, changes))
     }
@@ -164,6 +195,16 @@ impl Loader {
         self.runtime = Some(runtime.clone());
         Ok(runtime)
     }
+}
+
+/// Where events can come from: an event posted to /events belongs to the source named
+/// like its token.
+fn known_sources<'k>(
+    sources: impl Iterator<Item = &'k str>,
+    tokens: impl IntoIterator<Item = &'k Token>,
+) -> Vec<&'k str> {
+    let tokens = tokens.into_iter().filter(|it| it.may(Scope::Ingest));
+    sources.chain(tokens.map(|it| &*it.name)).chain([OWN_SOURCE]).collect()
 }
 
 impl Changes {

@@ -41,8 +41,14 @@ pub(crate) struct Ended {
 /// The binary, without what the tests' own environment would tell it.
 pub(crate) fn command(binary: &Path) -> Command {
     let mut command = Command::new(binary);
-    for name in ["PLUGPOST_ADMIN", "PLUGPOST_PUBLIC", "PLUGPOST_TOKEN", "PLUGPOST_LOG", "RUST_LOG"]
-    {
+    for name in [
+        "PLUGPOST_ADMIN",
+        "PLUGPOST_PUBLIC",
+        "PLUGPOST_SECRET_KEY",
+        "PLUGPOST_TOKEN",
+        "PLUGPOST_LOG",
+        "RUST_LOG",
+    ] {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1");

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -15,6 +15,7 @@ use super::Admin;
 use super::list::ByName;
 use super::overview::InForce;
 use super::query::Asked;
+use super::session::Caller;
 use super::steer::{Resent, json_or_default};
 use crate::clock;
 use crate::endpoint::{BreakerRule, Endpoint};
@@ -172,6 +173,7 @@ fn row(
     responses((status = 200, description = "A page of endpoints", body = InForce<EndpointRow>)))]
 pub(super) async fn endpoints(
     State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<ByName>,
 ) -> Result<Json<InForce<EndpointRow>>, HttpProblem> {
     let backlog = admin.backlog.now(&admin.engine).await?;
@@ -179,7 +181,8 @@ pub(super) async fn endpoints(
         backlog.iter().map(|it| (it.route.as_str(), it)).collect();
     let (snapshot, now) = (admin.engine.snapshot(), clock::now());
     let endpoint = |it: &&Arc<Route>| row(&admin.engine, it, waiting.get(&*it.name).copied(), now);
-    let page = query.page(snapshot.routes.iter(), |it| &*it.name, endpoint)?;
+    let seen = snapshot.routes.iter().filter(|it| caller.sees(it.tenant.as_deref()));
+    let page = query.page(seen, |it| &*it.name, endpoint)?;
     Ok(InForce::of(page, snapshot.number))
 }
 
@@ -222,6 +225,7 @@ const REASON_CHARS_MAX: usize = 500;
     ))]
 pub(super) async fn disable(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(route): Path<String>,
     body: Bytes,
 ) -> Result<Json<Switched>, HttpProblem> {
@@ -231,7 +235,7 @@ pub(super) async fn disable(
         let detail = format!("reason: more than {REASON_CHARS_MAX} characters");
         return Err(HttpProblem::bad_request(detail));
     }
-    switch(&engine, &route, Some(reason)).await
+    switch(&engine, &caller, &route, Some(reason)).await
 }
 
 /// Call an endpoint again
@@ -242,24 +246,28 @@ pub(super) async fn disable(
     ))]
 pub(super) async fn enable(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(route): Path<String>,
 ) -> Result<Json<Switched>, HttpProblem> {
-    switch(&engine, &route, None).await
+    switch(&engine, &caller, &route, None).await
 }
 
 async fn switch(
     engine: &Engine,
+    caller: &Caller,
     route: &str,
     disable: Option<&str>,
 ) -> Result<Json<Switched>, HttpProblem> {
-    let route = named(engine, route)?;
+    let route = named(engine, caller, route)?;
     let changed = engine.lanes.switch(&route, disable).await?;
     Ok(Json(Switched { route: route.name.to_string(), changed }))
 }
 
-fn named(engine: &Engine, route: &str) -> Result<Arc<Route>, HttpProblem> {
+fn named(engine: &Engine, caller: &Caller, route: &str) -> Result<Arc<Route>, HttpProblem> {
     let nothing = || HttpProblem::not_found("there is no route of that name");
-    engine.snapshot().routes.get(route).cloned().ok_or_else(nothing)
+    let snapshot = engine.snapshot();
+    let found = snapshot.routes.get(route).filter(|it| caller.sees(it.tenant.as_deref()));
+    found.cloned().ok_or_else(nothing)
 }
 
 /// What to send.
@@ -287,10 +295,11 @@ pub(super) struct Trial {
     ))]
 pub(super) async fn test(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(route): Path<String>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Resent>), HttpProblem> {
-    let route = named(&engine, &route)?;
+    let route = named(&engine, &caller, &route)?;
     let Trial { event_type, subject, data } = json_or_default(&body)?;
     let event_type = event_type.or_else(|| {
         route.types.iter().find_map(|it| match it {

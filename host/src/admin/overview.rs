@@ -1,12 +1,13 @@
 //! What is in force and how it does: plugins, routes, figures over time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -15,6 +16,7 @@ use super::Admin;
 use super::endpoints::Limits;
 use super::list::{ByName, Page};
 use super::query::{Asked, parsed};
+use super::session::Caller;
 use crate::clock;
 use crate::config;
 use crate::engine::Engine;
@@ -111,6 +113,74 @@ pub(super) async fn plugins(
     Ok(Json(Plugins { data, next, snapshot: snapshot.number, last_reload }))
 }
 
+/// A plugin and how it is used.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PluginDetail {
+    name: String,
+    version: String,
+    summary: String,
+    roles: Vec<&'static str>,
+    /// JSON Schema.
+    #[schema(value_type = Object)]
+    settings_schema: serde_json::Value,
+    secrets: Vec<SecretNeed>,
+    /// Those it knows; empty when it takes any.
+    event_types: Vec<String>,
+    /// Its platform's delivery rules, in the keys of route files.
+    #[schema(value_type = Object)]
+    policy: BTreeMap<String, String>,
+}
+
+/// A secret that a plugin uses.
+#[derive(Serialize, ToSchema)]
+struct SecretNeed {
+    name: String,
+    required: bool,
+    /// `text`, `base64`, `hex` or `standard-webhooks`
+    encoding: &'static str,
+    summary: String,
+}
+
+/// Which plugin.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes the path")]
+pub(super) struct PluginPath {
+    /// A plugin's name.
+    name: String,
+}
+
+/// What a plugin says of itself
+#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "in force", params(PluginPath),
+    responses(
+        (status = 200, description = "The plugin", body = PluginDetail),
+        (status = 404, description = "There is none of that name"),
+    ))]
+pub(super) async fn plugin(
+    State(engine): State<Arc<Engine>>,
+    axum::extract::Path(name): axum::extract::Path<String>,
+) -> Result<Json<PluginDetail>, HttpProblem> {
+    let snapshot = engine.snapshot();
+    let plugin = snapshot.plugin(&name).ok_or_else(|| super::log::no_such("plugin"))?;
+    let said = plugin.description();
+    let secret = |it: &crate::plugin::SecretNeed| SecretNeed {
+        name: it.name.clone(),
+        required: it.required,
+        encoding: it.encoding.as_str(),
+        summary: it.summary.clone(),
+    };
+    Ok(Json(PluginDetail {
+        name: plugin.name().to_string(),
+        version: said.version.clone(),
+        summary: said.summary.clone(),
+        roles: plugin.roles().iter().map(|it| it.as_str()).collect(),
+        settings_schema: said.settings_schema.clone(),
+        secrets: said.secrets.iter().map(secret).collect(),
+        event_types: said.event_types.clone(),
+        policy: said.policy.iter().cloned().collect(),
+    }))
+}
+
 /// A route in force.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Route)]
@@ -137,6 +207,7 @@ struct Retry {
     responses((status = 200, description = "A page of routes", body = InForce<RouteRow>)))]
 pub(super) async fn routes(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<ByName>,
 ) -> Result<Json<InForce<RouteRow>>, HttpProblem> {
     let snapshot = engine.snapshot();
@@ -151,7 +222,8 @@ pub(super) async fn routes(
             jitter: it.retry.jitter,
         },
     };
-    let page = query.page(snapshot.routes.iter(), |it| &*it.name, route)?;
+    let seen = snapshot.routes.iter().filter(|it| caller.sees(it.tenant.as_deref()));
+    let page = query.page(seen, |it| &*it.name, route)?;
     Ok(InForce::of(page, snapshot.number))
 }
 

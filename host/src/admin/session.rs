@@ -57,18 +57,29 @@ const FAILURES_WINDOW: Duration = Duration::from_mins(1);
 #[schema(as = Session)]
 pub(super) struct Caller {
     /// The token's name; null where none is needed.
-    token: Option<String>,
+    pub(super) token: Option<String>,
     /// It may change something.
     operate: bool,
+    /// Whose subscriptions it sees; null for everybody's.
+    pub(super) tenant: Option<String>,
 }
 
 impl Caller {
     pub(super) fn anybody() -> Self {
-        Self { token: None, operate: true }
+        Self { token: None, operate: true, tenant: None }
     }
 
     pub(super) fn of(token: &Token) -> Self {
-        Self { token: Some(token.name.to_string()), operate: token.may(Scope::Operate) }
+        Self {
+            token: Some(token.name.to_string()),
+            operate: token.may(Scope::Operate),
+            tenant: token.tenant.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// Is what belongs to a tenant the caller's affair? None for what belongs to all.
+    pub(super) fn sees(&self, tenant: Option<&str>) -> bool {
+        self.tenant.as_deref().is_none_or(|own| tenant == Some(own))
     }
 }
 

@@ -98,7 +98,8 @@ impl HubCase {
             bail!("`secrets` names the route `{name}`, which is not there");
         }
         let mut made = BTreeMap::new();
-        for route in snapshot.routes.matching(&event.source, &event.event_type) {
+        let tenant = snapshot.tenant_of(&event.source);
+        for route in snapshot.routes.matching(tenant, &event.source, &event.event_type) {
             let with_secrets = match self.secrets.get(&*route.name) {
                 Some(given) => Some(with_secrets(route, given)?),
                 None => None,
@@ -157,6 +158,7 @@ fn with_secrets(route: &Route, given: &BTreeMap<String, Versions>) -> anyhow::Re
     };
     Ok(Route {
         name: route.name.clone(),
+        tenant: route.tenant.clone(),
         from: route.from.clone(),
         types: route.types.clone(),
         filters: stage(&route.filters)?,
@@ -164,7 +166,9 @@ fn with_secrets(route: &Route, given: &BTreeMap<String, Versions>) -> anyhow::Re
         auths: stage(&route.auths)?,
         endpoint: route.endpoint.clone(),
         retry: route.retry.clone(),
+        headers: route.headers.clone(),
         plugins: route.plugins.clone(),
+        rests: None,
     })
 }
 

@@ -363,7 +363,7 @@ impl Drop for Table<'_, '_> {
 }
 
 /// `500ms`, `15s`, `5m`, `2h`, `30d`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("`{text}` is not a duration such as `500ms`, `15s`, `5m`, `2h` or `30d`");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

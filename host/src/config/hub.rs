@@ -1,6 +1,8 @@
 //! `plugpost.toml`: where to listen, where to store, limits, and who may call.
 //! Every key has a default.
 
+use std::collections::BTreeMap;
+use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::Found;
 use super::document::{Document, Marked, Table};
@@ -17,6 +20,8 @@ use super::traces::TracesKeys;
 use super::{SecretFrom, is_name, secret};
 use crate::event::OWN_SOURCE;
 use crate::queue::Retention;
+use crate::route::DEFAULT_TENANT;
+use crate::vault::{self, SecretKey};
 
 /// The engine's own settings.
 #[derive(Debug)]
@@ -44,6 +49,9 @@ pub(crate) struct Hub {
     /// How long stopping waits for attempts under way.
     pub(crate) stop_timeout: Duration,
     pub(crate) tokens: Vec<Token>,
+    /// What subscriptions' secrets are sealed with, newest first; none where a file beside
+    /// the store has it.
+    pub(crate) secret_keys: Option<Vec<SecretKey>>,
     /// Which plugins may be loaded.
     pub(crate) pins: Pins,
     /// Where spans go; none for nowhere.
@@ -58,6 +66,11 @@ pub(crate) struct Token {
     /// Where the secret was read; none for the environment.
     pub(crate) file: Option<PathBuf>,
     pub(crate) scopes: Vec<Scope>,
+    /// Whose events it sends, and whose subscriptions it sees; none for everybody's.
+    pub(crate) tenant: Option<Arc<str>>,
+    /// What a subscription has that is made with it through a platform's API, unless it
+    /// brings its own.
+    pub(crate) secrets: BTreeMap<String, Zeroizing<String>>,
 }
 
 /// What a token may do.
@@ -107,11 +120,15 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
             // Below the 30 s after which Kubernetes kills.
             stop_timeout: Duration::from_secs(20),
             tokens: Vec::new(),
+            secret_keys: None,
             pins: Pins::read(&root),
             traces: TracesKeys::read(&root, folder),
         };
         let admin_at = hub.take_listen(&root);
         hub.take_store(&root, folder);
+        if hub.secret_keys.is_none() && !root.document().has_stand_ins() {
+            hub.take_variable(&root);
+        }
         hub.take_delivery(&root);
         hub.take_limits(&root);
         for token in root.tables("token") {
@@ -153,6 +170,15 @@ impl Hub {
         set(&mut self.store, store.value.parsed("url", path));
         let bytes = store.value.integer("bytes_max", STORE_BYTES_MIN..i64::MAX);
         set(&mut self.store_bytes_max, bytes.map(|it| it.map(i64::unsigned_abs)));
+        if let Some(key) = store.value.table("secret_key")
+            && let Some(SecretFrom { text, .. }) = secret::read(&key, folder)
+            && !root.document().has_stand_ins()
+        {
+            match vault::parse_keys(&text) {
+                Ok(keys) => self.secret_keys = Some(keys),
+                Err(message) => store.value.problem(key.at, message),
+            }
+        }
         set(&mut self.retention.rows, store.value.duration("retention"));
         let payloads = store.value.duration("retention_payloads");
         if let Some(it) = payloads.as_ref().filter(|it| it.value > self.retention.rows) {
@@ -162,6 +188,17 @@ impl Hub {
         set(&mut self.retention.payloads, payloads.map(|it| it.map(Some)));
         let bytes = store.value.integer("retention_bytes", STORE_BYTES_MIN..i64::MAX);
         set(&mut self.retention.bytes, bytes.map(|it| it.map(|it| Some(it.unsigned_abs()))));
+    }
+
+    fn take_variable(&mut self, root: &Table<'_, '_>) {
+        let Ok(text) = env::var(vault::VARIABLE).map(Zeroizing::new) else { return };
+        match vault::parse_keys(&text) {
+            Ok(keys) => self.secret_keys = Some(keys),
+            Err(message) => {
+                let message = format!("the environment variable {}: {message}", vault::VARIABLE);
+                root.problem(START, message);
+            }
+        }
     }
 
     fn take_delivery(&mut self, root: &Table<'_, '_>) {
@@ -205,12 +242,13 @@ impl Hub {
             "operate" => Ok(Scope::Operate),
             _ => Err(format!("`{text}` is no scope: ingest, read, operate")),
         });
-        // One tenant so far: the key is understood, other tenants are not there yet.
-        table.parsed("tenant", |text| match text {
-            "default" => Ok(()),
-            _ => Err(format!("there is no tenant `{text}`: `default` is the only one so far")),
-        });
+        let tenant = tenant_or_all(table);
         let secret = token_secret(table, *at, folder);
+        let newest = |(name, versions): (Marked<String>, Vec<SecretFrom>)| {
+            Some((name.value, versions.into_iter().next()?.text))
+        };
+        let secrets =
+            secret::read_all(table, "secrets", folder).into_iter().filter_map(newest).collect();
         let (Some(name), Some(scopes)) = (name, scopes) else {
             table.problem(*at, "a token has a name and scopes");
             return;
@@ -220,8 +258,27 @@ impl Hub {
         }
         if let Some((sha256, file)) = secret {
             let scopes = scopes.into_iter().map(|it| it.value).collect();
-            self.tokens.push(Token { name: name.value, sha256, file, scopes });
+            self.tokens.push(Token { name: name.value, sha256, file, scopes, tenant, secrets });
         }
+    }
+}
+
+/// `tenant = "NAME"`, which need not be said, or `"*"` for all.
+pub(super) fn tenant_or_all(table: &Table<'_, '_>) -> Option<Arc<str>> {
+    match table.parsed("tenant", |text| if text == "*" { Ok(None) } else { tenant(text).map(Some) })
+    {
+        Some(said) => said.value,
+        None => Some(DEFAULT_TENANT.into()),
+    }
+}
+
+/// A tenant is there by being named.
+pub(crate) fn tenant(text: &str) -> Result<Arc<str>, String> {
+    match is_name(text) {
+        true => Ok(text.into()),
+        false => Err(format!(
+            "`{text}` is not a tenant: letters, digits, `-`, `_` and `.`, at most 64 of them"
+        )),
     }
 }
 

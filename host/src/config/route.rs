@@ -19,6 +19,8 @@ use crate::event::TypePattern;
 pub(crate) struct RouteFile {
     pub(crate) name: Arc<str>,
     pub(crate) file: PathBuf,
+    /// Whose events it takes; none for everybody's.
+    pub(crate) tenant: Option<Arc<str>>,
     /// None for every source.
     pub(crate) from: Option<Vec<Marked<String>>>,
     pub(crate) types: Vec<Marked<TypePattern>>,
@@ -110,6 +112,7 @@ pub(super) fn read(
         let mut route = RouteFile {
             name: name.into(),
             file: file.into(),
+            tenant: hub::tenant_or_all(&root),
             from: None,
             types: root.all_parsed("types", TypePattern::parse).unwrap_or_default(),
             platform,
@@ -136,6 +139,11 @@ pub(super) fn read(
 const START: Position = Position { line: 1, column: 1 };
 
 impl RouteFile {
+    /// A subscription has the same shape, and no file.
+    pub(crate) fn is_file(&self) -> bool {
+        !self.file.as_os_str().is_empty()
+    }
+
     /// Every use of a plugin, in no order that matters.
     pub(super) fn plugin_uses(&self) -> impl Iterator<Item = &PluginUse> {
         let stages = [&self.filters, &self.transforms, &self.auths];

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::{Document, Marked, Table};
-use super::{Found, PluginUse, secret};
+use super::{Found, PluginUse, hub, secret};
 
 /// A source file, read.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct SourceFile {
     pub(crate) plugin: Option<PluginUse>,
     /// The tokens that may send; none when the plugin alone decides.
     pub(crate) tokens: Option<Vec<Marked<String>>>,
+    /// Whose events come in here, where the file says it.
+    pub(crate) tenant: Option<Marked<Arc<str>>>,
 }
 
 pub(super) fn read(
@@ -30,6 +32,7 @@ pub(super) fn read(
             name: name.into(),
             file: file.into(),
             tokens: root.strings("tokens"),
+            tenant: root.parsed("tenant", hub::tenant),
             plugin: plugin.map(|plugin| plugin_use(plugin, &root, folder)),
         };
         if source.plugin.is_none() && source.tokens.as_ref().is_none_or(Vec::is_empty) {
@@ -54,5 +57,6 @@ pub(super) fn plugin_use(
         plugin,
         settings: table.settings("settings"),
         secrets: secret::read_all(table, "secrets", folder),
+        secrets_at: None,
     }
 }

@@ -27,6 +27,9 @@ pub(super) async fn shape(
     if let Some(id) = header_value(&event.id.to_string()) {
         headers.insert(WEBHOOK_ID, id);
     }
+    for (name, value) in &route.headers {
+        headers.insert(name, value.clone());
+    }
     if let Some(media_type) = event.attribute(MEDIA_TYPE).and_then(header_value) {
         headers.insert(CONTENT_TYPE, media_type);
     }

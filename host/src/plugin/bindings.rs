@@ -7,5 +7,9 @@ wasmtime::component::bindgen!({
         "plugpost:plugin/events.event": super::imports::EventHandle,
         "plugpost:plugin/requests.inbound": super::imports::InboundHandle,
         "plugpost:plugin/requests.outgoing": super::imports::OutgoingHandle,
+        "plugpost:plugin/subscriptions.subscription": super::desk::SubscriptionHandle,
+        "plugpost:plugin/subscriptions.draft": super::desk::DraftHandle,
+        "plugpost:plugin/subscriptions.caller": super::desk::CallerHandle,
     },
+    imports: { "plugpost:plugin/subscriptions": trappable },
 });

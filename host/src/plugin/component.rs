@@ -23,7 +23,7 @@ use super::imports::Call;
 use super::runtime::Runtime;
 use super::warm::{self, Pool};
 use crate::attempt::Fault;
-pub(crate) use description::Description;
+pub(crate) use description::{Description, SecretNeed};
 
 /// A loaded plugin. Compiled once for each content; settings and secrets come later.
 pub(crate) struct Component {
@@ -50,6 +50,7 @@ pub(crate) enum Role {
     Filter,
     Transform,
     Auth,
+    WebhookApi,
 }
 
 /// Where each role's functions are in the component.
@@ -59,6 +60,7 @@ pub(super) struct Exports {
     pub(super) filter: Option<exports::filter::GuestIndices>,
     pub(super) transform: Option<exports::transform::GuestIndices>,
     pub(super) auth: Option<exports::auth::GuestIndices>,
+    pub(super) api: Option<exports::webhook_api::GuestIndices>,
 }
 
 /// Why a file is not a plugin.
@@ -217,7 +219,8 @@ fn is_offered(import: &str) -> bool {
     let Some((package, interface)) = import.split_once('/') else { return false };
     let interface = interface.split('@').next().unwrap_or_default();
     match package {
-        PACKAGE => ["types", "events", "requests", "secrets", "logging"].contains(&interface),
+        PACKAGE => ["types", "events", "requests", "secrets", "logging", "subscriptions"]
+            .contains(&interface),
         _ => {
             ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"]
                 .contains(&package)
@@ -285,6 +288,11 @@ impl Exports {
                 exports::transform::GuestIndices::new(pre),
             )?,
             auth: role(there(Role::Auth), Role::Auth, exports::auth::GuestIndices::new(pre))?,
+            api: role(
+                there(Role::WebhookApi),
+                Role::WebhookApi,
+                exports::webhook_api::GuestIndices::new(pre),
+            )?,
         })
     }
 
@@ -294,6 +302,7 @@ impl Exports {
             (Role::Filter, self.filter.is_some()),
             (Role::Transform, self.transform.is_some()),
             (Role::Auth, self.auth.is_some()),
+            (Role::WebhookApi, self.api.is_some()),
         ];
         present.into_iter().filter(|(_, is)| *is).map(|(role, _)| role).collect()
     }
@@ -307,6 +316,7 @@ impl Role {
             Self::Filter => "filter",
             Self::Transform => "transform",
             Self::Auth => "auth",
+            Self::WebhookApi => "webhook-api",
         }
     }
 }

@@ -11,6 +11,7 @@ use http::HeaderMap;
 use wasmtime::component::Resource;
 
 use super::bindings::plugpost::plugin::{events, logging, requests, secrets as wit_secrets, types};
+use super::desk::Held;
 use super::meter::{Meter, Metered};
 use super::secrets::Secrets;
 use super::text::printable;
@@ -18,6 +19,7 @@ use super::wasi::Wasi;
 use crate::clock::UnixMs;
 use crate::event::{Event, MEDIA_TYPE};
 use crate::json;
+use crate::subscription::desk::Caller;
 
 /// Stands for the event in hand.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(crate) enum Input {
     None,
     Event(EventView),
     Inbound(Arc<Inbound>),
+    /// A request to a platform's API, and whoever made it.
+    Api(Arc<Inbound>, Option<Arc<Caller>>),
     Outgoing(OutgoingView),
 }
 
@@ -52,7 +56,7 @@ pub(crate) struct EventView {
     pub(crate) media_type: Option<Arc<str>>,
 }
 
-/// A request that came to `/in/{source}`.
+/// A request that came to `/in/{source}` or `/platforms/{plugin}`.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) method: http::Method,
@@ -79,7 +83,7 @@ impl Input {
         match self {
             Self::None => &[],
             Self::Event(it) => &it.data,
-            Self::Inbound(it) => &it.body,
+            Self::Inbound(it) | Self::Api(it, _) => &it.body,
             Self::Outgoing(it) => &it.body,
         }
     }
@@ -88,6 +92,8 @@ impl Input {
 /// The state of one instance: what the host keeps about the call in hand.
 pub(super) struct Call {
     pub(super) input: Input,
+    /// What a platform's API has in hand.
+    pub(super) held: Held,
     pub(super) secrets: Arc<Secrets>,
     pub(super) limits: Metered,
     /// `name@version`, for the log; empty before the plugin has said it.
@@ -106,6 +112,7 @@ impl Call {
         let secrets = NO_SECRETS.get_or_init(Arc::default).clone();
         Self {
             input: Input::None,
+            held: Held::default(),
             secrets,
             limits,
             plugin: "".into(),
@@ -126,7 +133,7 @@ impl Call {
 
     fn inbound(&self) -> Option<&Inbound> {
         match &self.input {
-            Input::Inbound(request) => Some(request),
+            Input::Inbound(request) | Input::Api(request, _) => Some(request),
             _ => None,
         }
     }

@@ -23,6 +23,7 @@ use super::runtime::INLINE_TICKS;
 use super::secrets::Secrets;
 use super::wasi::Wasi;
 use crate::attempt::Fault;
+use crate::subscription::desk::Desk;
 
 /// The instances of one component with the same settings.
 pub(super) struct Pool {
@@ -52,6 +53,7 @@ pub(super) struct Instance {
     filter: Option<exports::filter::Guest>,
     transform: Option<exports::transform::Guest>,
     auth: Option<exports::auth::Guest>,
+    api: Option<exports::webhook_api::Guest>,
     calls_left: u32,
 }
 
@@ -93,6 +95,15 @@ pub(super) fn describe(component: &Component) -> Result<exports::plugin::Descrip
     let _ticking = component.runtime.ticking();
     let mut instance = Instance::start(component).map_err(fault_of)?;
     instance.plugin.call_describe(&mut instance.store).map_err(fault_of)
+}
+
+/// Ask, once, with the whole deadline.
+pub(super) fn ask<T>(
+    pool: &Pool,
+    role: fn(&mut Instance) -> wasmtime::Result<T>,
+) -> Result<T, Fault> {
+    let given = Given { secrets: Arc::default(), meter: None };
+    pool.run(&given, Input::None, pool.component.runtime.deadline_ticks(), role)
 }
 
 const TIMEOUT: &str = "plugin.timeout";
@@ -228,6 +239,7 @@ impl Instance {
                 .map(|it| it.load(&mut store, &made))
                 .transpose()?,
             auth: exports.auth.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
+            api: exports.api.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
             store,
             calls_left: CALLS_MIN + fastrand::u32(..CALLS_MIN),
         })
@@ -256,9 +268,32 @@ impl Instance {
         let auth = self.auth.as_ref().ok_or_else(|| no_role("auth"))?;
         auth.call_sign(&mut self.store, Resource::new_borrow(0))
     }
+
+    /// The answer, and what the guest left on its desk.
+    pub(super) fn answer(
+        &mut self,
+    ) -> wasmtime::Result<(exports::webhook_api::Response, Option<Desk>)> {
+        let api = self.api.as_ref().ok_or_else(|| no_role("webhook-api"))?;
+        let call = self.store.data_mut();
+        let caller = match &call.input {
+            Input::Api(_, caller) => caller.clone(),
+            _ => None,
+        };
+        let handle = caller.as_ref().map(|_| Resource::new_borrow(0));
+        call.held.begin(caller);
+        let response = api.call_answer(&mut self.store, Resource::new_borrow(0), handle)?;
+        Ok((response, self.store.data_mut().held.end()))
+    }
+
+    pub(super) fn credentials(
+        &mut self,
+    ) -> wasmtime::Result<Vec<exports::webhook_api::Credential>> {
+        let api = self.api.as_ref().ok_or_else(|| no_role("webhook-api"))?;
+        api.call_credentials(&mut self.store)
+    }
 }
 
-/// Handles a guest may hold at once; a call needs one.
+/// Handles a guest may hold at once; a call needs one, a platform's API a page of them.
 const HANDLES_MAX: usize = 1024;
 
 /// Loading has checked that a plugin has the roles it is used for.
@@ -272,6 +307,7 @@ fn fault_of(error: wasmtime::Error) -> Fault {
         Some(Trap::Interrupt) => TIMEOUT,
         Some(Trap::StackOverflow) => "plugin.stack",
         Some(_) => "plugin.trap",
+        None if let Some(code) = super::desk::code_of(&error) => code,
         None => code_of_text(&format!("{error:#}")),
     };
     Fault::retry(code, format!("{error:#}"))
@@ -283,6 +319,8 @@ fn code_of_text(text: &str) -> &'static str {
         "plugin.output"
     } else if text.contains("growing memory") || text.contains("memory growth") {
         "plugin.memory"
+    } else if text.contains("store handle limit exceeded") {
+        "plugin.handles"
     } else if text.contains("maximum concurrent") {
         "plugin.busy"
     } else {

@@ -4,8 +4,9 @@
 //! One process owns the file: it holds an exclusive lock beside it for life. So
 //! a lease that is found at opening belongs to a process that is gone, and is void.
 //!
-//! [`waiting`] has what lanes ask for.
+//! [`waiting`] has what lanes ask for, [`subscriptions`] what is kept of those.
 
+mod subscriptions;
 mod waiting;
 
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0001_init.sql"),
     include_str!("../../migrations/0002_lanes.sql"),
     include_str!("../../migrations/0003_search.sql"),
+    include_str!("../../migrations/0004_subscriptions.sql"),
+    include_str!("../../migrations/0005_notes.sql"),
 ];
 
 /// The first SQLite without the bug that lets a WAL reset corrupt a database
@@ -302,8 +305,8 @@ pub(super) const PARKED: i64 = i64::MAX;
 /// Page cache of the writer: the recent leaves of every index fit many times over.
 const CACHE_KIB: i64 = 16 * 1024;
 
-/// Names that repeat in every row, as small numbers. They come from files, not
-/// from strangers, so there are few.
+/// Names that repeat in every row, as small numbers. They come from files and from
+/// subscriptions, so there are not too many to hold.
 #[derive(Debug, Default)]
 struct Labels(HashMap<Arc<str>, i64>);
 

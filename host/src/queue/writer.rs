@@ -4,6 +4,7 @@
 
 mod owed;
 
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,6 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::sqlite::Store;
+use super::subscriptions::{AllKept, KeptChange};
 use super::{
     COMMANDS_MAX, Cancelled, Claimed, EndpointRecord, NewEvent, QueueError, Resent, Retention,
     Settled, Waiting,
@@ -70,6 +72,20 @@ pub(super) enum Command {
     },
     Endpoints {
         reply: Reply<Vec<EndpointRecord>>,
+    },
+    ChangeSubscriptions {
+        changes: Vec<KeptChange>,
+        now: UnixMs,
+        reply: Reply<()>,
+    },
+    Notes {
+        tenant: Arc<str>,
+        plugin: Arc<str>,
+        reply: Reply<BTreeMap<String, String>>,
+    },
+    Subscriptions {
+        now: UnixMs,
+        reply: Reply<AllKept>,
     },
     Flush {
         reply: Reply<()>,
@@ -306,6 +322,9 @@ impl Command {
             Self::Hasten { reply, .. } => tell(reply, error),
             Self::Keep { reply, .. } => tell(reply, error),
             Self::Endpoints { reply } => tell(reply, error),
+            Self::ChangeSubscriptions { reply, .. } => tell(reply, error),
+            Self::Notes { reply, .. } => tell(reply, error),
+            Self::Subscriptions { reply, .. } => tell(reply, error),
             Self::Flush { reply } => tell(reply, error),
         }
     }

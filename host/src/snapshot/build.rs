@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http::HeaderMap;
 use jsonschema::Validator;
 use parking_lot::Mutex;
 
@@ -17,20 +18,23 @@ use crate::config::{
 };
 use crate::endpoint::{BreakerRule, Endpoint, Order};
 use crate::event::{OWN_SOURCE, TypePattern};
-use crate::plugin::{Bound, Component, Key, Role, Runtime, Secrets, Unfit};
+use crate::plugin::{Api, Bound, Component, Key, Role, Runtime, Secrets, Unfit};
 use crate::retry::RetryPolicy;
-use crate::route::Route;
+use crate::route::{DEFAULT_TENANT, Route};
+use crate::subscription::SubscriptionId;
 
 /// A plugin, loaded, with what was parsed of its description.
 #[derive(Clone, Debug)]
 pub(super) struct Loaded {
     pub(super) component: Arc<Component>,
+    /// Where it answers its platform's API.
+    pub(super) api: Option<Api>,
     schema: Arc<Validator>,
     policy: Policy,
 }
 
 pub(super) struct Build {
-    pub(super) plugins: HashMap<String, Loaded>,
+    pub(super) plugins: Arc<HashMap<String, Loaded>>,
     pub(super) dials: Dials,
     pub(super) problems: Vec<Problem>,
     /// Plugins that are there and were not loaded: each has its own problem.
@@ -60,7 +64,7 @@ impl Build {
                 continue;
             }
             match before.get(&(name.clone(), folder.digests[file])) {
-                Some(known) => drop(self.plugins.insert(name.clone(), known.clone())),
+                Some(known) => self.loaded(name, known.clone()),
                 None => new.push((name, file, bytes)),
             }
         }
@@ -81,7 +85,7 @@ impl Build {
         });
         for (name, file, result) in loaded.into_inner() {
             match result {
-                Ok(it) => drop(self.plugins.insert((*name).clone(), it)),
+                Ok(it) => self.loaded(name, it),
                 Err(message) => {
                     let file = (*file).clone();
                     self.refused.push((*name).clone());
@@ -89,6 +93,10 @@ impl Build {
                 }
             }
         }
+    }
+
+    fn loaded(&mut self, name: &str, plugin: Loaded) {
+        Arc::make_mut(&mut self.plugins).insert(name.to_owned(), plugin);
     }
 
     pub(super) fn source(&mut self, from: &SourceFile, hub: &Hub) -> Option<Source> {
@@ -101,9 +109,22 @@ impl Build {
         }
         let plugin = from.plugin.as_ref().map(|it| self.bind(it, &from.file, &[Role::Source]));
         let known: Vec<&str> = hub.tokens.iter().map(|it| &*it.name).collect();
+        let mut tenant = from.tenant.as_ref().map(|it| it.value.clone());
         for token in from.tokens.iter().flatten() {
             match hub.tokens.iter().find(|it| *it.name == *token.value) {
-                Some(it) if it.may(Scope::Ingest) => {}
+                Some(it) if it.may(Scope::Ingest) => {
+                    let whose = it.tenant.as_ref();
+                    if let Some(other) =
+                        whose.filter(|it| **it != *tenant.get_or_insert_with(|| (*it).clone()))
+                    {
+                        let message = format!(
+                            "the token `{}` belongs to the tenant `{other}`, the source to `{}`",
+                            token.value,
+                            tenant.as_deref().unwrap_or_default()
+                        );
+                        self.problem(&from.file, token.at, message);
+                    }
+                }
                 Some(_) => {
                     let message = format!("the token `{}` has no scope `ingest`", token.value);
                     self.problem(&from.file, token.at, message);
@@ -114,6 +135,16 @@ impl Build {
                 }
             }
         }
+        let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.into());
+        // What is posted to /events belongs to the source named like its token.
+        let namesake = hub.tokens.iter().find(|it| it.name == from.name && it.may(Scope::Ingest));
+        if namesake.and_then(|it| it.tenant.as_ref()).is_some_and(|it| *it != tenant) {
+            let message = format!(
+                "the token `{}` has the source's name and another tenant: call one differently",
+                from.name
+            );
+            self.problems.push(Problem { file: from.file.clone(), at: None, message });
+        }
         // All problems of the file are found by now.
         let plugin = match plugin {
             Some(bound) => Some(bound?),
@@ -122,12 +153,22 @@ impl Build {
         let names = |tokens: &Vec<Marked<String>>| {
             tokens.iter().map(|it| it.value.as_str().into()).collect()
         };
-        Some(Source { name: from.name.clone(), plugin, tokens: from.tokens.as_ref().map(names) })
+        Some(Source {
+            name: from.name.clone(),
+            plugin,
+            tokens: from.tokens.as_ref().map(names),
+            tenant,
+        })
     }
 
-    pub(super) fn route(&mut self, from: &RouteFile, folder: &Folder) -> Option<Route> {
+    /// `sources` are the names that it may take events from.
+    pub(super) fn route(&mut self, from: &RouteFile, hub: &Hub, sources: &[&str]) -> Option<Route> {
         let file = &from.file;
-        self.check_sources(from, folder);
+        if from.is_file() && from.name.parse::<SubscriptionId>().is_ok() {
+            let message = "this is a subscription's id: call the route differently".into();
+            self.problems.push(Problem { file: file.clone(), at: None, message });
+        }
+        self.check_sources(from, sources);
         let platform = from.platform.as_ref().map(|plugin| {
             let bound = self.bind(plugin, file, &[Role::Transform, Role::Auth]);
             self.check_types(from, plugin);
@@ -151,8 +192,7 @@ impl Build {
             }
         }
         let policy = platform.as_ref().map(|it| it.as_ref().map(|(_, _, policy)| policy.clone()));
-        let endpoint =
-            self.endpoint(from, &policy.clone().flatten().unwrap_or_default(), &folder.hub);
+        let endpoint = self.endpoint(from, &policy.clone().flatten().unwrap_or_default(), hub);
         // All problems of the file are found by now.
         let policy = match policy {
             Some(policy) => policy?,
@@ -170,6 +210,7 @@ impl Build {
         let default = RetryPolicy::default();
         Some(Route {
             name: from.name.clone(),
+            tenant: from.tenant.clone(),
             from: (from.from.as_ref())
                 .map(|it| it.iter().map(|it| it.value.as_str().into()).collect()),
             types: from.types.iter().map(|it| it.value.clone()).collect(),
@@ -183,7 +224,9 @@ impl Build {
                     .unwrap_or(default.schedule),
                 jitter: from.retry.jitter.or(policy.retry.jitter).unwrap_or(default.jitter),
             },
+            headers: HeaderMap::new(),
             plugins: plugins.join(" ").into(),
+            rests: None,
         })
     }
 
@@ -194,17 +237,25 @@ impl Build {
         if said.https_only.or(platform.https_only) == Some(true)
             && uri.scheme_str() != Some("https")
         {
-            let message = format!(
-                "`{url}`: the platform delivers to https:// only; `https_only = false` overrides it"
-            );
+            let message = match from.is_file() {
+                true => format!(
+                    "`{url}`: the platform delivers to https:// only; `https_only = false` \
+                     overrides it"
+                ),
+                false => format!("`{url}`: the platform delivers to https:// only"),
+            };
             self.problem(&from.file, *at, message);
         }
         let port =
             uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
         if let Some(only) = said.port.or(platform.port).filter(|it| *it != port) {
-            let message = format!(
-                "`{url}`: the platform delivers to port {only} only; `port = {port}` overrides it"
-            );
+            let message = match from.is_file() {
+                true => format!(
+                    "`{url}`: the platform delivers to port {only} only; `port = {port}` \
+                     overrides it"
+                ),
+                false => format!("`{url}`: the platform delivers to port {only} only"),
+            };
             self.problem(&from.file, *at, message);
         }
         let (client, grant) = dial?;
@@ -223,16 +274,10 @@ impl Build {
         })
     }
 
-    fn check_sources(&mut self, from: &RouteFile, folder: &Folder) {
-        // An event posted to /events belongs to the source named like its token.
-        let tokens = folder.hub.tokens.iter().filter(|it| it.may(Scope::Ingest));
-        let known: Vec<&str> = (folder.sources.iter().map(|it| &*it.name))
-            .chain(tokens.map(|it| &*it.name))
-            .chain([OWN_SOURCE])
-            .collect();
+    fn check_sources(&mut self, from: &RouteFile, known: &[&str]) {
         for source in from.from.iter().flatten() {
             if !known.contains(&source.value.as_str()) {
-                let message = unknown("source", &source.value, &known);
+                let message = unknown("source", &source.value, known);
                 self.problem(&from.file, source.at, message);
             }
         }
@@ -333,7 +378,9 @@ fn load_plugin(runtime: &Arc<Runtime>, name: &str, bytes: &[u8]) -> Result<Loade
     let schema = jsonschema::validator_for(&description.settings_schema)
         .map_err(|error| format!("its settings' schema is not JSON Schema: {error}"))?;
     let policy = parse_policy(&description.policy)?;
-    Ok(Loaded { schema: Arc::new(schema), policy, component })
+    let has_api = component.roles().contains(&Role::WebhookApi);
+    let api = has_api.then(|| Api::of(&component)).transpose()?;
+    Ok(Loaded { api, schema: Arc::new(schema), policy, component })
 }
 
 /// The keys a use of a plugin is given, decoded as the plugin or the file says.
@@ -351,11 +398,14 @@ fn secrets(
         .collect();
     for need in needs.iter().filter(|it| it.required && !meant.contains(&it.name.as_str())) {
         if !plugin.secrets.iter().any(|(name, _)| name.value == need.name) {
-            let message = format!(
-                "`{}` needs the secret `{}` ({}): secrets.{} = {{ env = \"NAME\" }}",
-                plugin.plugin.value, need.name, need.summary, need.name
+            let mut message = format!(
+                "`{}` needs the secret `{}` ({})",
+                plugin.plugin.value, need.name, need.summary
             );
-            wrong.push((plugin.plugin.at, message));
+            if plugin.secrets_at.is_none() {
+                message.push_str(&format!(": secrets.{} = {{ env = \"NAME\" }}", need.name));
+            }
+            wrong.push((plugin.secrets_at.unwrap_or(plugin.plugin.at), message));
         }
     }
     let mut keys = Vec::new();

@@ -5,6 +5,8 @@
 //! API for it. Source: docs.bigcommerce.com, "B2B Edition webhook events" and
 //! "HTTPS webhooks", as of April 2026.
 
+mod api;
+
 use plugpost_plugin::credentials::CustomHeaders;
 use plugpost_plugin::json::Object;
 use plugpost_plugin::standard_webhooks::{Scheme, TOLERANCE_S};
@@ -37,6 +39,21 @@ const SCOPES: [&str; 19] = [
     "store/quote/deleted",
 ];
 
+/// A hook of this scope hears how the others' destinations do.
+const EXCEPTION: &str = "store/hook/deliveryException";
+
+/// What the engine tells that such a hook hears of, each with the documented code:
+/// will be tried again, given up and switched off, the domain blocked.
+const TOLD: [&str; 3] = ["endpoint.failing", "delivery.exhausted", "endpoint.resting"];
+const EXCEPTIONS: [(u32, &str); 3] = [
+    (90001, "The destination fails; deliveries to it are tried again."),
+    (90002, "Every retry of a delivery has failed; the hook is switched off."),
+    (90003, "Too few deliveries to the domain succeed; it is blocked for a while."),
+];
+
+/// The source of what the engine tells.
+const ENGINE: &str = "plugpost";
+
 /// Where the subject is looked for, the most specific first: an address or a
 /// user comes with its company's id. The last is for scopes beyond B2B, whose
 /// data has a `type` and an `id`.
@@ -59,12 +76,12 @@ const SETTINGS_SCHEMA: &str = concat!(
   "type": "object",
   "properties": {
     "store_id": {
-      "description": "outbound: the store's id, digits",
+      "description": "outbound: the store's id, digits; else the event's attribute storeid",
       "type": "string", "pattern": "^[0-9]+$"
     },
     "store_hash": {
       "description": "outbound: the store's hash, for producer",
-      "type": "string", "pattern": "^[0-9A-Za-z]+$"
+      "type": "string", "pattern": "^[0-9A-Za-z._-]+$"
     },
     "headers": "#,
     custom_headers_schema!(),
@@ -89,7 +106,8 @@ struct BigcommerceB2b {
 
 /// The store that an envelope comes from.
 struct Store {
-    id: String,
+    /// None where each event says it.
+    id: Option<String>,
     hash: String,
 }
 
@@ -110,9 +128,11 @@ impl Plugin for BigcommerceB2b {
         )
         .custom_header_secrets()
         .event_types(&SCOPES)
+        .event_types(&TOLD)
         .policy("types.unknown", "refuse")
         .policy("endpoint.https_only", "true")
         .policy("endpoint.port", "443")
+        .policy("endpoint.disable_when_exhausted", "true")
         .policy("retry.schedule", RETRY_SCHEDULE)
         // Judged from the hundredth request in two minutes: below 90 % the domain rests.
         .policy("breaker.window", "2m")
@@ -124,14 +144,10 @@ impl Plugin for BigcommerceB2b {
     fn new(settings: Settings) -> Result<Self, Vec<Problem>> {
         let mut problems = settings.headers.problems(&SIGNATURE_HEADERS);
         let store = match (settings.store_id, settings.store_hash) {
-            (Some(id), Some(hash)) => Some(Store { id, hash }),
+            (id, Some(hash)) => Some(Store { id, hash }),
             (None, None) => None,
             (Some(_), None) => {
                 problems.push(Problem::at("/store_hash", "is missing: store_id goes with it"));
-                None
-            }
-            (None, Some(_)) => {
-                problems.push(Problem::at("/store_id", "is missing: store_hash goes with it"));
                 None
             }
         };
@@ -170,24 +186,53 @@ impl Source for BigcommerceB2b {
 impl Transform for BigcommerceB2b {
     fn apply(&self, event: &Event) -> Result<Message, Failure> {
         let scope = event.type_();
+        if event.source() == ENGINE {
+            return self.exception(event, &scope);
+        }
         if !SCOPES.contains(&scope.as_str()) {
             return Err(Failure::unknown_type("BigCommerce B2B Edition", &scope));
         }
         if is_envelope(event, &scope) {
             return Ok(Message::unchanged());
         }
+        self.envelope(event, &scope, &event.json()?)
+    }
+}
+
+impl BigcommerceB2b {
+    fn envelope(&self, event: &Event, scope: &str, data: &str) -> Result<Message, Failure> {
         let Some(store) = &self.store else {
-            let message = "an envelope names its store: set store_id and store_hash";
+            let message =
+                "an envelope names its store: set store_hash, and store_id if it is known";
             return Err(Failure::retry("settings", message));
         };
-        let envelope = Object::new()
-            .text("scope", &scope)
-            .text("store_id", &store.id)
-            .json("data", &event.json()?)
+        let mut envelope = Object::new().text("scope", scope);
+        if let Some(id) = store.id.clone().or_else(|| event.attribute("storeid")) {
+            envelope = envelope.text("store_id", &id);
+        }
+        let envelope = envelope
+            .json("data", data)
             .text("hash", &hash(event))
             .json("created_at", &(event.time() / 1000).to_string())
             .text("producer", &format!("stores/{}", store.hash));
         Ok(Message::json(envelope.finish()))
+    }
+
+    /// What the engine tells of one hook, to the hook that hears of exceptions.
+    fn exception(&self, event: &Event, told: &str) -> Result<Message, Failure> {
+        let at = TOLD.iter().position(|it| *it == told);
+        let (code, message) = at
+            .map(|it| EXCEPTIONS[it])
+            .ok_or_else(|| Failure::unknown_type("BigCommerce B2B Edition", told))?;
+        let hook = event
+            .field("/subscription/number")
+            .ok_or_else(|| Failure::reject("no-hook", "what the engine tells is about no hook"))?;
+        let data = Object::new()
+            .text("type", "webhook")
+            .json("id", &hook)
+            .json("error_code", &code.to_string())
+            .text("message", message);
+        self.envelope(event, EXCEPTION, &data.finish())
     }
 }
 
@@ -224,4 +269,4 @@ fn hash(event: &Event) -> String {
     sha1_smol::Sha1::from(event.id()).digest().to_string()
 }
 
-export!(BigcommerceB2b: source, transform, auth);
+export!(BigcommerceB2b: source, transform, auth, webhook_api);

@@ -5,11 +5,13 @@
 //! one thing. Sources: buildr.dev, "Webhooks" and "Create webhook"; Svix's
 //! libraries and documentation for the signature and the retries.
 
+mod api;
+
 use plugpost_plugin::json::{Object, quoted};
 use plugpost_plugin::standard_webhooks::{Scheme, TOLERANCE_S};
 use plugpost_plugin::{
     Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
-    Problem, Received, Rejection, Source, Transform, export,
+    Problem, Received, Rejection, Source, Transform, export, secrets,
 };
 use serde::Deserialize;
 
@@ -50,6 +52,10 @@ const SETTINGS_SCHEMA: &str = r#"{
     "base_url": {
       "description": "outbound: what stands before /opportunities/2279 in url where the event has none",
       "type": "string"
+    },
+    "unsigned": {
+      "description": "outbound: true sends without a signature where there is no key",
+      "type": "boolean", "default": false
     }
   },
   "additionalProperties": false
@@ -58,11 +64,15 @@ const SETTINGS_SCHEMA: &str = r#"{
 #[derive(Deserialize)]
 struct Settings {
     base_url: Option<String>,
+    #[serde(default)]
+    unsigned: bool,
 }
 
 struct Buildr {
     /// Without a slash at its end.
     base_url: Option<String>,
+    /// A webhook registered without a secret is sent without a signature.
+    unsigned: bool,
 }
 
 impl Plugin for Buildr {
@@ -75,7 +85,7 @@ impl Plugin for Buildr {
             "receives and sends Buildr's webhooks",
         )
         .settings_schema(SETTINGS_SCHEMA)
-        .required_secret(
+        .optional_secret(
             SVIX.secret,
             Encoding::StandardWebhooks,
             "the signing secret of the webhook, whsec_…",
@@ -95,7 +105,7 @@ impl Plugin for Buildr {
             let message = "must start with https:// or http://";
             return Err(vec![Problem::at("/base_url", message)]);
         }
-        Ok(Self { base_url })
+        Ok(Self { base_url, unsigned: settings.unsigned })
     }
 }
 
@@ -141,6 +151,9 @@ impl Transform for Buildr {
 
 impl Auth for Buildr {
     fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
+        if self.unsigned && !secrets::has(SVIX.secret) {
+            return Ok(Vec::new());
+        }
         SVIX.sign(request)
     }
 }
@@ -204,4 +217,4 @@ fn percent_encoded(id: &str) -> String {
         .collect()
 }
 
-export!(Buildr: source, transform, auth);
+export!(Buildr: source, transform, auth, webhook_api);

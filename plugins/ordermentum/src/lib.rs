@@ -5,6 +5,8 @@
 //! envelope is taken for granted. No signature is documented, and none is made
 //! up. Source: docs.ordermentum.io, "Registering Webhooks for Order Events".
 
+mod api;
+
 use plugpost_plugin::credentials::{Credential, CustomHeaders, username_problem};
 use plugpost_plugin::json::Object;
 use plugpost_plugin::{
@@ -149,4 +151,4 @@ fn is_envelope(event: &Event, event_type: &str) -> bool {
         && event.field("/data").is_some()
 }
 
-export!(Ordermentum: source, transform, auth);
+export!(Ordermentum: source, transform, auth, webhook_api);

@@ -67,3 +67,17 @@ pub mod auth {
         },
     });
 }
+
+pub mod webhook_api {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "webhook-api-role",
+        pub_export_macro: true,
+        export_macro_name: "export_webhook_api",
+        default_bindings_module: "plugpost_plugin::bindings::webhook_api",
+        generate_all,
+        with: {
+            "plugpost:plugin/requests@0.1.0": crate::bindings::base::plugpost::plugin::requests,
+        },
+    });
+}

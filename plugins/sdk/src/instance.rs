@@ -108,4 +108,21 @@ macro_rules! export_role {
         }
         $crate::bindings::auth::export_auth!(Component with_types_in $crate::bindings::auth);
     };
+    ($plugin:ty, webhook_api) => {
+        impl $crate::webhook_api::wit::Guest for Component {
+            fn credentials() -> Vec<$crate::webhook_api::wit::Credential> {
+                $crate::webhook_api::credentials::<$plugin>()
+            }
+
+            fn answer(
+                request: &$crate::Inbound,
+                caller: Option<&$crate::webhook_api::wit::Caller>,
+            ) -> $crate::webhook_api::wit::Response {
+                $crate::webhook_api::answer(INSTANCE.plugin(), request, caller)
+            }
+        }
+        $crate::bindings::webhook_api::export_webhook_api!(
+            Component with_types_in $crate::bindings::webhook_api
+        );
+    };
 }

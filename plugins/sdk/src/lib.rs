@@ -37,7 +37,7 @@
 //! traits say what it does, [`secrets`] uses keys it never sees, and [`export!`]
 //! makes the component. What several platforms share stands beside them:
 //! [`credentials`] in a header, the [`standard_webhooks`] signature, [`json`]
-//! that is not parsed twice, [`rfc3339`] times, [`places`] that settings name, and
+//! that is not parsed twice, [`webhook_api`] for a platform's own API, [`rfc3339`] times, [`places`] that settings name, and
 //! an [`excerpt`] of what a user wrote. The crate holds no platform's rules.
 
 #[doc(hidden)]
@@ -54,6 +54,7 @@ pub mod rfc3339;
 mod roles;
 pub mod secrets;
 pub mod standard_webhooks;
+pub mod webhook_api;
 
 #[doc(hidden)]
 pub use instance::{Instance, configure};

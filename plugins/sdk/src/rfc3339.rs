@@ -18,6 +18,12 @@ pub fn format_seconds(time_ms: u64) -> Option<String> {
     OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
 }
 
+/// The same with three digits of milliseconds, `2026-05-04T10:00:00.250Z`.
+pub fn format_millis(time_ms: u64) -> Option<String> {
+    let seconds = format_seconds(time_ms)?;
+    Some(format!("{}.{:03}Z", seconds.strip_suffix('Z')?, time_ms % 1000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

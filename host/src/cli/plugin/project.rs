@@ -68,9 +68,10 @@ const JAVASCRIPT: [File; 3] = [
 ];
 const PYTHON: [File; 2] =
     [("pyproject.toml", example!("python/pyproject.toml")), ("app.py", example!("python/app.py"))];
-const WIT: [File; 4] = [
+const WIT: [File; 5] = [
     ("wit/host.wit", include_str!("../../../../wit/host.wit")),
     ("wit/roles.wit", include_str!("../../../../wit/roles.wit")),
+    ("wit/subscriptions.wit", include_str!("../../../../wit/subscriptions.wit")),
     ("wit/types.wit", include_str!("../../../../wit/types.wit")),
     ("wit/worlds.wit", include_str!("../../../../wit/worlds.wit")),
 ];

@@ -123,6 +123,13 @@ impl Owed {
                 self.owe(reply, told)
             }
             Command::Endpoints { reply } => self.owe(reply, store.endpoints()),
+            Command::ChangeSubscriptions { changes, now, reply } => {
+                self.owe(reply, store.change_subscriptions(&changes, now))
+            }
+            Command::Notes { tenant, plugin, reply } => {
+                self.owe(reply, store.notes(&tenant, &plugin))
+            }
+            Command::Subscriptions { now, reply } => self.owe(reply, store.subscriptions(now)),
             Command::Flush { reply } => self.owe(reply, Ok(())),
         }
     }

@@ -1,0 +1,84 @@
+//! Subscriptions as the store keeps them: what is secret is sealed before it comes
+//! here, and opened by whoever asked.
+
+use std::path::Path;
+
+use super::QueueError;
+use super::sqlite::Store;
+use crate::clock::UnixMs;
+use crate::subscription::SubscriptionId;
+use crate::vault::Sealed;
+
+/// A subscription as it is kept.
+#[derive(Debug)]
+pub(crate) struct KeptSubscription {
+    pub(crate) id: SubscriptionId,
+    pub(crate) number: u64,
+    pub(crate) tenant: String,
+    pub(crate) made_by: String,
+    pub(crate) created: UnixMs,
+    pub(crate) updated: UnixMs,
+    /// What its owner says of it, as JSON, without what is secret.
+    pub(crate) form: String,
+    pub(crate) secrets: Vec<KeptSecret>,
+}
+
+/// One version of a secret of a subscription.
+#[derive(Debug)]
+pub(crate) struct KeptSecret {
+    pub(crate) purpose: String,
+    pub(crate) name: String,
+    /// 0 is the newest.
+    pub(crate) version: u32,
+    pub(crate) until: Option<UnixMs>,
+    pub(crate) sealed: Sealed,
+}
+
+/// One change.
+#[derive(Debug)]
+pub(crate) enum KeptChange {
+    Put(KeptSubscription),
+    /// What is promised by it becomes a dead letter.
+    Deleted(SubscriptionId),
+    /// None to remove it.
+    Note {
+        tenant: String,
+        plugin: String,
+        name: String,
+        value: Option<String>,
+    },
+}
+
+/// Everything that is kept of subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct AllKept {
+    /// In no order.
+    pub(crate) subscriptions: Vec<KeptSubscription>,
+    /// The last number given in each tenant.
+    pub(crate) numbers: Vec<(String, u64)>,
+}
+
+/// Seal what is kept anew where `seal` gives something for it, all or nothing. Returns how
+/// many values there are, and how many were changed. No engine may have the store open.
+pub(crate) fn reseal(
+    path: &Path,
+    mut seal: impl FnMut(SubscriptionId, &KeptSecret) -> Result<Option<Sealed>, String>,
+) -> Result<(usize, usize), QueueError> {
+    let mut store = Store::open(path, u64::MAX)?;
+    let (mut all, mut changed) = (0, 0);
+    store.transaction(|store| {
+        for subscription in store.read_subscriptions()? {
+            for secret in &subscription.secrets {
+                all += 1;
+                let sealed = seal(subscription.id, secret);
+                let sealed = sealed.map_err(|error| QueueError::Broken(error.into()))?;
+                if let Some(sealed) = sealed {
+                    changed += 1;
+                    store.replace_sealed(subscription.id, secret, &sealed)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok((all, changed))
+}
