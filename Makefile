@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves all of it.
 
-.PHONY: help demo test fuzz bench check chromium host plugins examples
+.PHONY: help demo test fuzz bench check chromium registry host plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -9,7 +9,7 @@ help: ## Show what there is to make
 demo: host examples ## Start the engine on examples/five-platforms, with a sender and a receiver
 	target/release/plugpost demo examples/five-platforms $(DEMO)
 
-test: check host examples chromium ## Run every test
+test: check host examples chromium registry ## Run every test
 	cargo build --quiet --locked --release --package verify
 	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
 	cargo test --locked --release --package plugpost
@@ -29,6 +29,13 @@ chromium:
 		echo "installing chromium and chromium-driver: the dashboard is tested in a real browser"; \
 		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium chromium-driver; }
+
+# Plugins are pushed to and pulled from a real registry. The package also starts one of its own where there is systemd.
+registry:
+	@command -v docker-registry >/dev/null || { \
+		echo "installing docker-registry: plugins are pulled from a real registry"; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends docker-registry; }
 
 check: ## Formatting
 	cargo fmt --check

@@ -181,10 +181,11 @@ fn a_plugin_is_measured_and_read_about() {
 
 /// Each language's name on the command line, its folder among the examples, its
 /// files, and what fetching takes long for.
-const LANGUAGES: [(&str, &str, &[&str], &str); 3] = [
+const LANGUAGES: [(&str, &str, &[&str], &str); 4] = [
     ("rust", "rust", &["src/lib.rs"], "target"),
     ("js", "javascript", &["plugin.js", "build.mjs", "package.json"], "node_modules"),
     ("python", "python", &["app.py", "pyproject.toml"], ".venv"),
+    ("go", "go", &["plugin/plugin.go", "main.go", "go.mod"], "nothing"),
 ];
 const NAME: &str = "parcel-radar";
 
@@ -195,7 +196,7 @@ fn fetched() -> MutexGuard<'static, ()> {
 }
 
 fn examples() -> PathBuf {
-    root().join("examples/plugins-in-three-languages")
+    root().join("examples/plugins-in-four-languages")
 }
 
 /// A plugin as `plugin new` makes it, in a folder that keeps what was fetched.
@@ -264,8 +265,11 @@ fn a_new_plugin_builds_tests_and_loads_in_every_language() {
         hub.secret("key", "parcel-tulip-7312");
         let key = "secrets.key = { file = \"secrets/key\" }\n";
         hub.source(NAME, &format!("plugin = \"{NAME}\"\n{key}"));
-        let ran = plugpost(["check".as_ref(), hub.path().as_os_str()]);
+        let check = || plugpost(["check".as_ref(), hub.path().as_os_str()]);
+        let ran = check();
         assert_eq!(ran.status, Some(0), "{language}: {ran:?}");
+        what_is_wrong_is_said(language, &hub, key, check);
+        an_exception_is_told(language, &folder);
         made.push(language);
     }
     // Past the harness, which keeps what a passing test prints.
@@ -281,14 +285,98 @@ fn a_new_plugin_builds_tests_and_loads_in_every_language() {
     assert!(missing.is_empty() || std::env::var_os("CI").is_none(), "{missing:?}");
 }
 
+/// A wrong setting and a missing secret, in the file, at the field, with the fix.
+fn what_is_wrong_is_said(language: &str, hub: &Hub, key: &str, check: impl Fn() -> Ran) {
+    let source = format!("plugin = \"{NAME}\"\n");
+    let route = |settings: &str| {
+        format!(
+            "from = \"{NAME}\"\ntypes = [\"parcel.*\"]\nplatform = \"{NAME}\"\n{settings}\n{key}\
+             [endpoint]\nurl = \"https://shop.example.com/\"\n"
+        )
+    };
+    for (source, settings, says) in [
+        (
+            source.clone(),
+            "",
+            "sources/parcel-radar.toml:1:10: `parcel-radar` needs the secret `key` (signs every \
+             request): secrets.key = { env = \"NAME\" }",
+        ),
+        (
+            source.clone() + key,
+            "settings.tracking_url = 7",
+            "routes/shop.toml:4:25: settings.tracking_url: 7 is not of type \"string\"",
+        ),
+        (
+            source.clone() + key,
+            "settings.tracking_url = \"http://track.example.com\"",
+            "routes/shop.toml:4:25: settings.tracking_url: is not an https:// URL",
+        ),
+        (
+            source + key,
+            "settings.tracking-url = \"https://track.example.com\"",
+            "routes/shop.toml:4:1: settings: Additional properties are not allowed \
+             ('tracking-url' was unexpected)",
+        ),
+    ] {
+        hub.source(NAME, &source).route("shop", route(settings));
+        let ran = check();
+        assert_eq!(ran.status, Some(1), "{language}: {ran:?}");
+        assert_eq!(ran.stderr, format!("{says}\nerror: 1 problem\n"), "{language}");
+    }
+}
+
+/// What is thrown, and no answer: the attempt says the words and the line.
+fn an_exception_is_told(language: &str, folder: &Path) {
+    let (file, before, throws, says): (_, _, _, &[&str]) = match language {
+        "js" => (
+            "plugin.js",
+            "    const parcel = ",
+            "    if (event.id()) throw new TypeError(\"no scales\");\n",
+            &["TypeError: no scales", "apply@"],
+        ),
+        "python" => (
+            "app.py",
+            "        parcel = event",
+            "        raise ValueError(\"no scales\")\n",
+            &["ValueError: no scales", "app.py\\\", line "],
+        ),
+        "go" => (
+            "plugin/plugin.go",
+            "\tparcel := event",
+            "\tpanic(\"no scales\")\n",
+            &["panic: no scales", "plugin/plugin.go:"],
+        ),
+        _ => (
+            "src/lib.rs",
+            "        let parcel = event",
+            "        assert_eq!(event.id(), \"\", \"no scales\");\n",
+            &["no scales", "panicked at src/lib.rs:"],
+        ),
+    };
+    let source = fs::read_to_string(folder.join(file)).expect("the plugin");
+    let broken = source.replacen(before, &format!("{throws}{before}"), 1);
+    assert_ne!(source, broken, "{language}");
+    fs::write(folder.join(file), broken).expect("a file");
+    let ran = build(folder);
+    assert_eq!(ran.status, Some(0), "{language}: {ran:?}");
+    let wasm = folder.join(format!("{NAME}.wasm"));
+    let cases = folder.join("cases");
+    let ran = plugpost(["plugin".as_ref(), "test".as_ref(), wasm.as_os_str(), cases.as_os_str()]);
+    assert_eq!(ran.status, Some(1), "{language}: {ran:?}");
+    for part in ["+failure in transform: plugin.trap"].iter().chain(says) {
+        assert!(ran.stdout.contains(part), "{language}: {part}: {}", ran.stdout);
+    }
+}
+
 /// The tool a language needs that is not there.
 fn toolchain(language: &str) -> Result<(), &'static str> {
-    let tool = match language {
-        "js" => "node",
-        "python" => "python3",
-        _ => "cargo",
+    let (tool, version) = match language {
+        "js" => ("node", "--version"),
+        "python" => ("python3", "--version"),
+        "go" => ("go", "version"),
+        _ => ("cargo", "--version"),
     };
-    let found = Command::new(tool).arg("--version").output().is_ok_and(|it| it.status.success());
+    let found = Command::new(tool).arg(version).output().is_ok_and(|it| it.status.success());
     if found { Ok(()) } else { Err(tool) }
 }
 
@@ -315,12 +403,16 @@ fn what_is_missing_to_build_is_said_with_the_way_to_get_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ran = build(folder.path());
     assert_eq!(ran.status, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("none of Cargo.toml, package.json, pyproject.toml"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("none of Cargo.toml, package.json, pyproject.toml, go.mod"),
+        "{ran:?}"
+    );
     let empty = tempfile::tempdir().expect("a temporary folder");
     for (example, says) in [
         ("rust", "Rust is missing: https://rustup.rs"),
         ("javascript", "Node.js is missing: https://nodejs.org"),
         ("python", "Python is missing: https://python.org"),
+        ("go", "Go is missing: https://go.dev/dl"),
     ] {
         let copy = folder.path().join(example);
         let copied = Command::new("cp").arg("-R").arg(examples().join(example)).arg(&copy).status();

@@ -5,6 +5,7 @@
 mod support;
 
 mod plugins;
+mod released;
 mod wasi;
 
 mod fidelity;
@@ -37,6 +38,7 @@ mod crash;
 mod hostile_plugins;
 mod pins;
 mod plugin_limits;
+mod registry;
 mod shutdown;
 mod store_full;
 

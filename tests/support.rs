@@ -8,6 +8,7 @@ pub(crate) mod folder;
 pub(crate) mod guest;
 pub(crate) mod hub;
 pub(crate) mod receiver;
+pub(crate) mod registry;
 pub(crate) mod tls;
 
 use std::ffi::OsStr;

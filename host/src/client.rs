@@ -136,17 +136,40 @@ impl Client {
         }
     }
 
+    /// Send a request and return the whole answer with its headers, or a fault when it
+    /// is longer.
+    pub(crate) async fn fetch(
+        &self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+        timeout: Duration,
+    ) -> Result<http::Response<Bytes>, Fault> {
+        match tokio::time::timeout(timeout, self.answer(request, bytes_max)).await {
+            Ok(result) => result,
+            Err(_) => Err(Fault::retry("timeout", format!("no answer within {timeout:?}"))),
+        }
+    }
+
     /// The whole answer, or a fault when it is longer; as long as it takes.
     async fn whole(
         &self,
         request: Request<Full<Bytes>>,
         bytes_max: usize,
     ) -> Result<(StatusCode, Bytes), Fault> {
+        let answer = self.answer(request, bytes_max).await?;
+        Ok((answer.status(), answer.into_body()))
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<http::Response<Bytes>, Fault> {
         let response = self.pool().request(request).await.map_err(|error| fault_of(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), bytes_max).collect().await;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, bytes_max).collect().await;
         let broken = |error| Fault::retry("http.broken", format!("the answer broke off: {error}"));
-        Ok((status, body.map_err(broken)?.to_bytes()))
+        Ok(http::Response::from_parts(head, body.map_err(broken)?.to_bytes()))
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Fault> {

@@ -6,6 +6,7 @@
 
 mod dial;
 mod document;
+mod fetched;
 mod hub;
 mod pins;
 mod route;
@@ -25,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 pub(crate) use dial::{OAuth2Keys, ProxyKeys, TlsKeys};
 pub(crate) use document::{Marked, Position, duration_text, nearest, parse_duration};
 pub(crate) use hub::{Hub, Scope, Token, tenant};
+use pins::Pins;
 pub(crate) use route::{BreakerKeys, Policy, RouteFile, parse_policy};
 pub(crate) use secret::SecretFrom;
 pub(crate) use source::SourceFile;
@@ -67,12 +69,38 @@ pub(crate) struct Folder {
     pub(crate) hub: Hub,
     pub(crate) sources: Vec<SourceFile>,
     pub(crate) routes: Vec<RouteFile>,
-    /// Stem, path and bytes of each `plugins/*.wasm`.
-    pub(crate) plugins: Vec<(String, PathBuf, Vec<u8>)>,
+    /// Each `plugins/*.wasm`; what a registry has is added when it was pulled.
+    pub(crate) plugins: Vec<PluginFile>,
     /// Files that secrets are read from, those too that are not there.
     pub(crate) secret_files: Vec<PathBuf>,
     /// A digest of every file that was read, secrets' files too.
     pub(crate) digests: BTreeMap<PathBuf, Digest>,
+}
+
+/// A component's bytes, and where they are from.
+#[derive(Debug)]
+pub(crate) struct PluginFile {
+    pub(crate) name: String,
+    /// In the folder, or its reference in a registry.
+    pub(crate) file: PathBuf,
+    /// Where `plugpost.toml` asks for it; none for a file in the folder.
+    pub(crate) asked_at: Option<Position>,
+    pub(crate) sha256: Digest,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl PluginFile {
+    /// Something wrong with it, where its user can do something about it.
+    pub(crate) fn problem(&self, message: &str) -> Problem {
+        match self.asked_at {
+            None => Problem { file: self.file.clone(), at: None, message: message.to_owned() },
+            Some(at) => Problem {
+                file: HUB_FILE.into(),
+                at: Some((at.line, at.column)),
+                message: format!("{}: {message}", self.file.display()),
+            },
+        }
+    }
 }
 
 /// SHA-256 of a file's content.
@@ -110,6 +138,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// The hub's own file.
+pub(crate) const HUB_FILE: &str = "plugpost.toml";
+
 /// The largest file of TOML that is read.
 const TOML_BYTES_MAX: u64 = 1 << 20;
 
@@ -122,7 +153,7 @@ impl Folder {
     pub(crate) fn read(folder: &Path, stand_ins: bool) -> (Self, Vec<Problem>) {
         let mut found = Found { stand_ins, ..Found::default() };
         let mut texts = Vec::new();
-        let hub_file = Path::new("plugpost.toml");
+        let hub_file = Path::new(HUB_FILE);
         let hub = match read_text(&folder.join(hub_file)) {
             Ok(text) => {
                 texts.push((hub_file.to_owned(), digest(text.as_bytes())));
@@ -159,7 +190,10 @@ impl Folder {
         let mut plugins = Vec::new();
         for (name, file) in files(folder, "plugins", "wasm", &mut found) {
             match read_bytes(&folder.join(&file), WASM_BYTES_MAX) {
-                Ok(bytes) => plugins.push((name, file, bytes)),
+                Ok(bytes) => {
+                    let sha256 = digest(&bytes);
+                    plugins.push(PluginFile { name, file, asked_at: None, sha256, bytes });
+                }
                 Err(error) => found.problems.push(of_file(&file, &error)),
             }
         }
@@ -169,7 +203,7 @@ impl Folder {
         let inside = |file: &Path| file.strip_prefix(folder).unwrap_or(file).to_owned();
         read.digests = read.secrets().map(|(file, text)| (inside(file), digest(text))).collect();
         read.digests.extend(texts);
-        let plugins = read.plugins.iter().map(|(_, file, bytes)| (file.clone(), digest(bytes)));
+        let plugins = read.plugins.iter().map(|it| (it.file.clone(), it.sha256));
         read.digests.extend(plugins);
         (read, problems)
     }

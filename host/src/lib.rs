@@ -21,6 +21,7 @@
 //! - [`subscription`] is a route made at run time, [`vault`] keeps its secrets from
 //!   whoever reads the disk.
 //! - [`plugin`] runs WebAssembly components. Only it knows of wasmtime.
+//! - [`registry`] pulls plugins from OCI registries by their digest, and pushes them.
 //! - [`stream`] tells of attempts as they happen, [`recover`] resends a range.
 //! - [`plan`] holds what would be sent now against what was sent; [`cases`] are a
 //!   plugin's own tests.
@@ -60,6 +61,7 @@ mod stream;
 
 mod client;
 mod plugin;
+mod registry;
 mod vault;
 
 #[expect(unused_qualifications, reason = "what utoipa's macros write is qualified")]

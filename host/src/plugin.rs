@@ -14,6 +14,7 @@ mod desk;
 mod imports;
 mod meter;
 mod runtime;
+mod said;
 mod secrets;
 mod side;
 mod text;

@@ -7,6 +7,7 @@
 
 mod build;
 mod dial;
+mod fetch;
 mod subscriptions;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,11 +15,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Digest, Folder, Hub, Problem, Scope, Token};
+use crate::config::{Digest, Folder, Hub, PluginFile, Problem, Scope, Token};
 use crate::event::OWN_SOURCE;
 use crate::plugin::{Api, Bound, Component, Limits, Runtime, RuntimeError};
 use crate::route::{DEFAULT_TENANT, Routes};
-use build::{Build, Loaded, plugin_file};
+use build::{Build, Loaded};
 use dial::Dials;
 use subscriptions::Binder;
 
@@ -125,7 +126,7 @@ impl Loader {
 
     /// Read and check the folder as it is now. The problems are all there are.
     pub(crate) fn load(&mut self) -> Result<(Snapshot, Changes), Vec<Problem>> {
-        let (folder, mut problems) = Folder::read(&self.folder, self.stand_in.is_some());
+        let (mut folder, mut problems) = Folder::read(&self.folder, self.stand_in.is_some());
         self.secret_files = folder.secret_files.clone();
         let runtime = match self.runtime(&folder.hub) {
             Ok(runtime) => runtime,
@@ -135,11 +136,12 @@ impl Loader {
                 return Err(problems);
             }
         };
+        let refused = fetch::plugins(&mut folder, &mut problems);
         let mut build = Build {
             plugins: Arc::default(),
             dials: self.dials.clone(),
             problems,
-            refused: Vec::new(),
+            refused,
             stand_in: self.stand_in,
         };
         build.load_plugins(&runtime, &folder, &self.plugins);
@@ -154,10 +156,13 @@ impl Loader {
         }
         let mut plugins: Vec<_> = build.plugins.values().map(|it| it.component.clone()).collect();
         plugins.sort_by(|a, b| a.name().cmp(b.name()));
+        let digest = |it: &PluginFile| (it.name.clone(), it.sha256);
+        let digests: HashMap<_, _> = folder.plugins.iter().map(digest).collect();
         let with_digest = |(name, it): (&String, &Loaded)| {
-            ((name.clone(), folder.digests[&plugin_file(name)]), it.clone())
+            let digest = *digests.get(name)?;
+            Some(((name.clone(), digest), it.clone()))
         };
-        self.plugins = build.plugins.iter().map(with_digest).collect();
+        self.plugins = build.plugins.iter().filter_map(with_digest).collect();
         let apis = build.plugins.iter();
         let apis = apis.filter_map(|(name, it)| Some((name.clone(), it.api.clone()?)));
         let apis = Arc::new(apis.collect());

@@ -9,6 +9,7 @@
 
 mod engine;
 mod fresh;
+mod guest;
 mod isolation;
 mod load;
 mod log;
@@ -109,6 +110,14 @@ fn main() {
     if LOG.contains(&only) {
         log::measure(&receiver, seconds);
     }
+    if GUEST.contains(&only) {
+        println!("{GUEST:<44} {:>10} {:>10} {:>7}", "guest µs", "native µs", "ratio");
+        for guest::Cost { name, guest, native } in guest::measure() {
+            let micros = |it: Duration| it.as_secs_f64() * 1e6;
+            let ratio = micros(guest) / micros(native);
+            println!("{name:<44} {:>10.2} {:>10.2} {ratio:>7.2}", micros(guest), micros(native));
+        }
+    }
     if FRESH.contains(&only) {
         let mut took = fresh::measure(&receiver);
         took.sort_unstable();
@@ -116,6 +125,9 @@ fn main() {
         println!("{FRESH}: median {median:.0?}, worst {worst:.0?} of {}", took.len());
     }
 }
+
+/// What `BENCH_ONLY` calls it.
+const GUEST: &str = "a guest against native";
 
 /// What `BENCH_ONLY` calls it.
 const ISOLATION: &str = "isolation";

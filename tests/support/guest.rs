@@ -180,7 +180,7 @@ impl Guest {
 }
 
 /// A core module that is the world `guest` of these interfaces.
-fn typed(module: &str, wit: &str) -> Vec<u8> {
+pub(crate) fn typed(module: &str, wit: &str) -> Vec<u8> {
     let mut bytes = wat::parse_str(module).unwrap_or_else(|it| panic!("{it}: {module:.2000}"));
     let mut resolve = Resolve::default();
     let package = resolve.push_str("guest.wit", wit).unwrap_or_else(|it| panic!("{it:#}"));

@@ -2,8 +2,10 @@
 
 mod bench;
 mod build;
+mod go;
 mod inspect;
 mod project;
+mod push;
 mod test;
 
 use std::fs;
@@ -25,6 +27,7 @@ pub(super) enum Plugin {
     Bench(bench::Bench),
     Inspect(inspect::Inspect),
     Doc(inspect::Doc),
+    Push(push::Push),
 }
 
 impl Plugin {
@@ -36,6 +39,7 @@ impl Plugin {
             Self::Bench(bench) => bench.run(),
             Self::Inspect(inspect) => inspect.run(),
             Self::Doc(doc) => doc.run(),
+            Self::Push(push) => push.run(),
         }
     }
 }

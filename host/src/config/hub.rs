@@ -14,12 +14,14 @@ use zeroize::Zeroizing;
 
 use super::Found;
 use super::document::{Document, Marked, Table};
+use super::fetched::{Plugins, RegistryKeys, registries};
 use super::pins::Pins;
 use super::route;
 use super::traces::TracesKeys;
 use super::{SecretFrom, is_name, secret};
 use crate::event::OWN_SOURCE;
 use crate::queue::Retention;
+use crate::registry::Pinned;
 use crate::route::DEFAULT_TENANT;
 use crate::vault::{self, SecretKey};
 
@@ -56,6 +58,9 @@ pub(crate) struct Hub {
     pub(crate) pins: Pins,
     /// Where spans go; none for nowhere.
     pub(crate) traces: Option<TracesKeys>,
+    /// Plugins that lie in a registry.
+    pub(crate) fetched: Vec<Marked<Pinned>>,
+    pub(crate) registries: Vec<RegistryKeys>,
 }
 
 /// A caller of the API.
@@ -99,6 +104,7 @@ impl std::fmt::Debug for Token {
 
 pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) -> Hub {
     Document::new(file, text, found).read(|root| {
+        let Plugins { pins, fetched } = Plugins::read(&root);
         let mut hub = Hub {
             public: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
@@ -121,8 +127,10 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
             stop_timeout: Duration::from_secs(20),
             tokens: Vec::new(),
             secret_keys: None,
-            pins: Pins::read(&root),
             traces: TracesKeys::read(&root, folder),
+            pins,
+            fetched,
+            registries: registries(&root, folder),
         };
         let admin_at = hub.take_listen(&root);
         hub.take_store(&root, folder);

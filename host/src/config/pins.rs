@@ -21,9 +21,8 @@ struct Pin {
 }
 
 impl Pins {
-    pub(super) fn read(root: &Table<'_, '_>) -> Self {
-        let Some(plugins) = root.table("plugins") else { return Self::default() };
-        let plugins = plugins.value;
+    /// Of the table `plugins`.
+    pub(super) fn read(plugins: &Table<'_, '_>) -> Self {
         let required = plugins.boolean("require_pins").is_some_and(|it| it.value);
         let Some(table) = plugins.table("sha256") else {
             return Self { required, ..Self::default() };

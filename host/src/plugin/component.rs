@@ -34,6 +34,7 @@ pub(crate) struct Component {
     size_bytes: usize,
     compile_time: Duration,
     imports: Vec<String>,
+    export_names: Vec<String>,
     pub(super) needs_wasi: bool,
     pub(super) instance_pre: InstancePre<Call>,
     pub(super) exports: Exports,
@@ -142,6 +143,7 @@ impl Component {
             size_bytes: bytes.len(),
             compile_time,
             imports,
+            export_names,
             needs_wasi,
             instance_pre,
             exports,
@@ -188,6 +190,11 @@ impl Component {
     /// The interfaces it imports: what it is able to do.
     pub(crate) fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// The interfaces it exports: its roles among them.
+    pub(crate) fn exports(&self) -> &[String] {
+        &self.export_names
     }
 
     /// The warm instances for these settings; made, and the settings tried, at first use.

@@ -13,6 +13,7 @@ use wasmtime::component::Resource;
 use super::bindings::plugpost::plugin::{events, logging, requests, secrets as wit_secrets, types};
 use super::desk::Held;
 use super::meter::{Meter, Metered};
+use super::said::Said;
 use super::secrets::Secrets;
 use super::text::printable;
 use super::wasi::Wasi;
@@ -102,14 +103,17 @@ pub(super) struct Call {
     pub(super) log_bytes_left: usize,
     /// Where somebody measures.
     pub(super) meter: Option<Arc<Meter>>,
+    /// What the guest said of what goes wrong.
+    pub(super) said: Said,
     /// Only for guests that import WASI.
     pub(super) wasi: Option<Box<Wasi>>,
 }
 
 impl Call {
-    pub(super) fn new(limits: Metered, wasi: Option<Box<Wasi>>) -> Self {
+    pub(super) fn new(limits: Metered, needs_wasi: bool) -> Self {
         static NO_SECRETS: OnceLock<Arc<Secrets>> = OnceLock::new();
         let secrets = NO_SECRETS.get_or_init(Arc::default).clone();
+        let said = Said::default();
         Self {
             input: Input::None,
             held: Held::default(),
@@ -118,7 +122,8 @@ impl Call {
             plugin: "".into(),
             log_bytes_left: 0,
             meter: None,
-            wasi,
+            wasi: needs_wasi.then(|| Wasi::inert(said.clone())),
+            said,
         }
     }
 
@@ -356,7 +361,11 @@ impl logging::Host for Call {
         }
         let plugin = &*self.plugin;
         match level.as_str() {
-            "error" => tracing::error!(plugin, "{line}"),
+            "error" => {
+                self.said.add(line.as_bytes());
+                self.said.add(b"\n");
+                tracing::error!(plugin, "{line}");
+            }
             "warn" => tracing::warn!(plugin, "{line}"),
             "debug" => tracing::debug!(plugin, "{line}"),
             _ => tracing::info!(plugin, "{line}"),

@@ -21,7 +21,6 @@ use super::imports::{Call, Input};
 use super::meter::{Meter, Metered};
 use super::runtime::INLINE_TICKS;
 use super::secrets::Secrets;
-use super::wasi::Wasi;
 use crate::attempt::Fault;
 use crate::subscription::desk::Desk;
 
@@ -93,8 +92,9 @@ pub(super) async fn call<T: Send + 'static>(
 /// Ask a component who it is.
 pub(super) fn describe(component: &Component) -> Result<exports::plugin::Description, Fault> {
     let _ticking = component.runtime.ticking();
-    let mut instance = Instance::start(component).map_err(fault_of)?;
-    instance.plugin.call_describe(&mut instance.store).map_err(fault_of)
+    let mut instance = Instance::start(component)?;
+    let said = instance.plugin.call_describe(&mut instance.store);
+    said.map_err(|error| instance.fault(error))
 }
 
 /// Ask, once, with the whole deadline.
@@ -166,7 +166,7 @@ impl Pool {
         call.meter = given.meter.clone();
         instance.store.set_epoch_deadline(ticks);
         let begun = Instant::now();
-        let result = role(&mut instance).map_err(fault_of);
+        let result = role(&mut instance).map_err(|error| instance.fault(error));
         let took = begun.elapsed();
         let call = instance.store.data();
         if let Some(meter) = &given.meter {
@@ -196,6 +196,7 @@ impl Pool {
         let call = instance.store.data_mut();
         call.input = Input::None;
         call.meter = None;
+        call.said.forget();
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_MAX {
             idle.push(instance);
@@ -203,46 +204,53 @@ impl Pool {
     }
 
     fn instance(&self) -> Result<Instance, Unfit> {
-        let mut instance =
-            Instance::start(&self.component).map_err(|it| Unfit::Fault(fault_of(it)))?;
+        let mut instance = Instance::start(&self.component).map_err(Unfit::Fault)?;
         instance.store.data_mut().plugin = self.label.clone();
-        let problems = instance
-            .plugin
-            .call_configure(&mut instance.store, &self.settings)
-            .map_err(|error| Unfit::Fault(fault_of(error)))?;
+        let problems = instance.plugin.call_configure(&mut instance.store, &self.settings);
+        let problems = problems.map_err(|error| Unfit::Fault(instance.fault(error)))?;
+        instance.store.data().said.forget();
         if problems.is_empty() { Ok(instance) } else { Err(Unfit::Settings(problems)) }
     }
 }
 
 impl Instance {
     /// A new instance, not configured. The deadline covers that as well.
-    fn start(component: &Component) -> wasmtime::Result<Self> {
+    fn start(component: &Component) -> Result<Self, Fault> {
         let runtime = &component.runtime;
-        let wasi = component.needs_wasi.then(Wasi::inert);
-        let mut store =
-            Store::new(&runtime.engine, Call::new(Metered::new(runtime.store_limits()), wasi));
+        let mut store = Store::new(
+            &runtime.engine,
+            Call::new(Metered::new(runtime.store_limits()), component.needs_wasi),
+        );
         store.limiter(|call| &mut call.limits);
         store.set_hostcall_fuel(runtime.limits.output_bytes);
         store.set_max_component_handles(HANDLES_MAX);
         store.epoch_deadline_trap();
         store.set_epoch_deadline(runtime.deadline_ticks());
         store.data_mut().log_bytes_left = runtime.limits.log_bytes;
-        let made = component.instance_pre.instantiate(&mut store)?;
         let exports = &component.exports;
-        Ok(Self {
-            plugin: exports.plugin.load(&mut store, &made)?,
-            source: exports.source.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
-            filter: exports.filter.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
-            transform: exports
-                .transform
-                .as_ref()
-                .map(|it| it.load(&mut store, &made))
-                .transpose()?,
-            auth: exports.auth.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
-            api: exports.api.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
-            store,
-            calls_left: CALLS_MIN + fastrand::u32(..CALLS_MIN),
-        })
+        let mut load = || -> wasmtime::Result<_> {
+            let made = component.instance_pre.instantiate(&mut store)?;
+            let (source, filter) = (exports.source.as_ref(), exports.filter.as_ref());
+            let (transform, auth) = (exports.transform.as_ref(), exports.auth.as_ref());
+            Ok((
+                exports.plugin.load(&mut store, &made)?,
+                source.map(|it| it.load(&mut store, &made)).transpose()?,
+                filter.map(|it| it.load(&mut store, &made)).transpose()?,
+                transform.map(|it| it.load(&mut store, &made)).transpose()?,
+                auth.map(|it| it.load(&mut store, &made)).transpose()?,
+                exports.api.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
+            ))
+        };
+        let loaded = load();
+        let (plugin, source, filter, transform, auth, api) =
+            loaded.map_err(|error| store.data().said.with(fault_of(error)))?;
+        let calls_left = CALLS_MIN + fastrand::u32(..CALLS_MIN);
+        Ok(Self { plugin, source, filter, transform, auth, api, store, calls_left })
+    }
+
+    /// What went wrong in it, with what it said of that.
+    fn fault(&self, error: wasmtime::Error) -> Fault {
+        self.store.data().said.with(fault_of(error))
     }
 
     pub(super) fn receive(

@@ -2,7 +2,7 @@
 //! its schema and tried on it, its secrets decoded. What is wrong is gathered.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use super::Source;
 use super::dial::Dials;
 use crate::config::{
-    BreakerKeys, Digest, Folder, Hub, Marked, PluginUse, Policy, Position, Problem, RouteFile,
-    Scope, SourceFile, nearest, parse_policy,
+    BreakerKeys, Digest, Folder, HUB_FILE, Hub, Marked, PluginFile, PluginUse, Policy, Position,
+    Problem, RouteFile, Scope, SourceFile, nearest, parse_policy,
 };
 use crate::endpoint::{BreakerRule, Endpoint, Order};
 use crate::event::{OWN_SOURCE, TypePattern};
@@ -53,19 +53,20 @@ impl Build {
         before: &HashMap<(String, Digest), Loaded>,
     ) {
         let mut new = Vec::new();
-        for (name, file, bytes) in &folder.plugins {
+        for plugin in &folder.plugins {
+            let PluginFile { name, sha256, .. } = plugin;
             // Before it is looked at: what is not allowed is not even parsed.
-            if let Err((at, message)) = folder.hub.pins.allow(name, &folder.digests[file]) {
+            if let Err((at, message)) = folder.hub.pins.allow(name, sha256) {
                 match at {
-                    Some(at) => self.problem(Path::new("plugpost.toml"), at, message),
-                    None => self.problems.push(Problem { file: file.clone(), at: None, message }),
+                    Some(at) => self.problem(Path::new(HUB_FILE), at, message),
+                    None => self.problems.push(plugin.problem(&message)),
                 }
                 self.refused.push(name.clone());
                 continue;
             }
-            match before.get(&(name.clone(), folder.digests[file])) {
+            match before.get(&(name.clone(), *sha256)) {
                 Some(known) => self.loaded(name, known.clone()),
-                None => new.push((name, file, bytes)),
+                None => new.push(plugin),
             }
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -74,22 +75,19 @@ impl Build {
         std::thread::scope(|scope| {
             for _ in 0..threads.min(new.len()) {
                 scope.spawn(|| {
-                    while let Some((name, file, bytes)) =
-                        new.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let result = load_plugin(runtime, name, bytes);
-                        loaded.lock().push((name, file, result));
+                    while let Some(plugin) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let result = load_plugin(runtime, &plugin.name, &plugin.bytes);
+                        loaded.lock().push((*plugin, result));
                     }
                 });
             }
         });
-        for (name, file, result) in loaded.into_inner() {
+        for (plugin, result) in loaded.into_inner() {
             match result {
-                Ok(it) => self.loaded(name, it),
+                Ok(it) => self.loaded(&plugin.name, it),
                 Err(message) => {
-                    let file = (*file).clone();
-                    self.refused.push((*name).clone());
-                    self.problems.push(Problem { file, at: None, message });
+                    self.refused.push(plugin.name.clone());
+                    self.problems.push(plugin.problem(&message));
                 }
             }
         }
@@ -432,10 +430,6 @@ fn secrets(
         keys.push((name.value.as_str().into(), decoded));
     }
     Secrets::new(keys)
-}
-
-pub(super) fn plugin_file(name: &str) -> PathBuf {
-    Path::new("plugins").join(format!("{name}.wasm"))
 }
 
 fn dotted(pointer: &str) -> String {

@@ -8,7 +8,7 @@ use plugpost_plugin::webhook_api::{
 };
 use serde_json::{Map, Value};
 
-use crate::{Buildr, canonical};
+use super::{Buildr, canonical};
 
 /// What `filter_types` may hold: both spellings of the two pages that document it.
 const FILTER_TYPES: [&str; 8] = [

@@ -27,6 +27,11 @@ impl<P> Instance<P> {
 
 /// Make the plugin from its settings, or say what is wrong with them.
 pub fn configure<P: Plugin>(instance: &Instance<P>, settings: &str) -> Vec<Problem> {
+    // Without it a panic would only be `unreachable`.
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| {
+        crate::bindings::base::plugpost::plugin::logging::log("error", &panic.to_string());
+    }));
     let settings = match serde_json::from_str::<P::Settings>(settings) {
         Ok(settings) => settings,
         Err(error) => return vec![Problem::at("", error.to_string())],

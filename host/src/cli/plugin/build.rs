@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use super::project::{GO, Language};
+use super::go;
+use super::project::Language;
 use super::test::bytes;
 use crate::cli::say;
 
@@ -56,7 +57,7 @@ pub(in crate::cli) fn build(folder: &Path, out: Option<&Path>) -> anyhow::Result
         Language::Rust => rust(folder, &name, &new)?,
         Language::JavaScript => javascript(folder, &new)?,
         Language::Python => python(folder, &text, &new)?,
-        Language::Go => bail!(GO),
+        Language::Go => go(folder, &new)?,
     }
     fs::rename(&new, &out).with_context(|| format!("writing {}", out.display()))?;
     Ok(out)
@@ -74,7 +75,10 @@ fn name(language: Language, manifest: &str) -> Option<String> {
             let manifest: Value = serde_json::from_str(manifest).ok()?;
             manifest.get("name")?.as_str()?.to_owned()
         }
-        Language::Go => return None,
+        Language::Go => {
+            let module = manifest.lines().find_map(|it| it.trim().strip_prefix("module "))?.trim();
+            module.rsplit_once('/').map_or(module, |(_, name)| name).to_owned()
+        }
     };
     // A file's name, nowhere else.
     (!name.is_empty() && !name.contains(['/', '\\'])).then_some(name)
@@ -161,6 +165,34 @@ fn fetch_componentize_py(folder: &Path, manifest: &toml::Table) -> anyhow::Resul
     let mut pip = Command::new(std::path::absolute(folder)?.join(".venv/bin/python"));
     pip.args(["-m", "pip", "install", "--quiet"]).args(&wanted).current_dir(folder);
     run(&mut pip).context("pip could not fetch componentize-py")
+}
+
+/// The first that exports what a component calls (`go:wasmexport`).
+const GO_MIN: (u32, u32) = (1, 24);
+
+fn go(folder: &Path, out: &Path) -> anyhow::Result<()> {
+    let version = said(Command::new("go").args(["env", "GOVERSION"]).current_dir(folder))
+        .context("Go is missing: https://go.dev/dl, or your system's package `golang`")?;
+    let mut numbers = version.trim().trim_start_matches("go").split(['.', 'r', 'b', '-', ' ']);
+    let mut number = || numbers.next().and_then(|it| it.parse().ok()).unwrap_or(0);
+    let found = (number(), number());
+    ensure!(
+        found >= GO_MIN,
+        "{} is too old for plugins: Go {}.{} or later is needed (https://go.dev/dl)",
+        version.trim(),
+        GO_MIN.0,
+        GO_MIN.1
+    );
+    let mut go = Command::new("go");
+    // The bindings allocate before Go's own memory is set up, by a function of its runtime.
+    go.args(["build", "-buildmode=c-shared", "-ldflags=-s -w -checklinkname=0", "-trimpath", "-o"])
+        .arg(out)
+        .arg(".")
+        .current_dir(folder)
+        .env("GOOS", "wasip1")
+        .env("GOARCH", "wasm");
+    run(&mut go)?;
+    go::encode(out, &folder.join("wit"))
 }
 
 /// Run a tool, with what it says for the user to see.

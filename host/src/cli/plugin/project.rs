@@ -32,10 +32,6 @@ pub(super) enum Language {
     Go,
 }
 
-/// What stands in the way; `docs/writing-a-plugin.md` says more.
-pub(super) const GO: &str = "Go cannot make a plugin yet: what its compiler gives stops when it is loaded, because it \
-                  waits, which a plugin cannot; `--lang rust`, `js` or `python` can";
-
 /// The name the examples go by.
 const EXAMPLE: &str = "parcels";
 const NAME_BYTES_MAX: usize = 64;
@@ -43,14 +39,20 @@ const NAME_BYTES_MAX: usize = 64;
 type File = (&'static str, &'static str);
 
 macro_rules! example {
-    ($path:literal) => {
-        include_str!(concat!("../../../../examples/plugins-in-three-languages/", $path))
+    ($path:expr) => {
+        include_str!(concat!("../../../../examples/plugins-in-four-languages/", $path))
     };
 }
 
 macro_rules! sdk {
     ($($name:literal)*) => {
         [$((concat!("sdk/", $name), include_str!(concat!("../../../../plugins/sdk/", $name)))),*]
+    };
+}
+
+macro_rules! go {
+    ($($name:literal)*) => {
+        [$(($name, example!(concat!("go/", $name)))),*]
     };
 }
 
@@ -68,6 +70,44 @@ const JAVASCRIPT: [File; 3] = [
 ];
 const PYTHON: [File; 2] =
     [("pyproject.toml", example!("python/pyproject.toml")), ("app.py", example!("python/app.py"))];
+const GO: [File; 36] = go!(
+    "go.mod"
+    "main.go"
+    "plugin/plugin.go"
+    "bindings/exports/export_plugpost_plugin_auth/empty.s"
+    "bindings/exports/export_plugpost_plugin_auth/wit_bindings.go"
+    "bindings/exports/export_plugpost_plugin_plugin/empty.s"
+    "bindings/exports/export_plugpost_plugin_plugin/wit_bindings.go"
+    "bindings/exports/export_plugpost_plugin_source/empty.s"
+    "bindings/exports/export_plugpost_plugin_source/wit_bindings.go"
+    "bindings/exports/export_plugpost_plugin_transform/empty.s"
+    "bindings/exports/export_plugpost_plugin_transform/wit_bindings.go"
+    "bindings/exports/wit_exports/wit_exports.go"
+    "bindings/imports/plugpost_plugin_auth/empty.s"
+    "bindings/imports/plugpost_plugin_auth/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_events/empty.s"
+    "bindings/imports/plugpost_plugin_events/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_logging/empty.s"
+    "bindings/imports/plugpost_plugin_logging/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_plugin/empty.s"
+    "bindings/imports/plugpost_plugin_plugin/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_requests/empty.s"
+    "bindings/imports/plugpost_plugin_requests/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_secrets/empty.s"
+    "bindings/imports/plugpost_plugin_secrets/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_source/empty.s"
+    "bindings/imports/plugpost_plugin_source/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_transform/empty.s"
+    "bindings/imports/plugpost_plugin_transform/wit_bindings.go"
+    "bindings/imports/plugpost_plugin_types/empty.s"
+    "bindings/imports/plugpost_plugin_types/wit_bindings.go"
+    "bindings/wit/runtime/empty.s"
+    "bindings/wit/runtime/runtime.go"
+    "bindings/wit/types/option.go"
+    "bindings/wit/types/result.go"
+    "bindings/wit/types/tuple.go"
+    "bindings/wit/types/unit.go"
+);
 const WIT: [File; 5] = [
     ("wit/host.wit", include_str!("../../../../wit/host.wit")),
     ("wit/roles.wit", include_str!("../../../../wit/roles.wit")),
@@ -116,7 +156,7 @@ impl New {
             Language::Rust => &RUST,
             Language::JavaScript => &JAVASCRIPT,
             Language::Python => &PYTHON,
-            Language::Go => bail!(GO),
+            Language::Go => &GO,
         };
         for (path, text) in own.iter().chain(&CASES) {
             write(&folder, path, &text.replace(EXAMPLE, name))?;
@@ -148,10 +188,7 @@ impl New {
 impl Language {
     /// The language of a plugin's folder, by the file that names its dependencies.
     pub(super) fn of(folder: &Path) -> anyhow::Result<Self> {
-        if folder.join(Self::Go.manifest()).is_file() {
-            bail!(GO);
-        }
-        let all = [Self::Rust, Self::JavaScript, Self::Python];
+        let all = [Self::Rust, Self::JavaScript, Self::Python, Self::Go];
         let found = all.into_iter().find(|it| folder.join(it.manifest()).is_file());
         found.with_context(|| {
             let manifests = all.map(Self::manifest).join(", ");
@@ -183,7 +220,7 @@ impl Language {
             Self::Rust => "src/lib.rs",
             Self::JavaScript => "plugin.js",
             Self::Python => "app.py",
-            Self::Go => "main.go",
+            Self::Go => "plugin/plugin.go",
         }
     }
 
@@ -195,7 +232,7 @@ impl Language {
             }
             Self::JavaScript => "Node.js 20 or later with npm, which fetches componentize-js",
             Self::Python => "Python 3.10 or later with pip, which fetches componentize-py",
-            Self::Go => GO,
+            Self::Go => "Go 1.24 or later, and nothing else",
         }
     }
 }

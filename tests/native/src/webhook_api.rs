@@ -1,0 +1,1 @@
+../../../plugins/sdk/src/webhook_api.rs
