@@ -23,8 +23,8 @@ use driver::Browser;
 const ENTER: &str = "\u{e007}";
 const TAB: &str = "\u{e004}";
 
-const PAGES: [&str; 7] =
-    ["/", "/deliveries", "/events", "/tail", "/routes", "/endpoints", "/plugins"];
+const PAGES: [&str; 8] =
+    ["/", "/deliveries", "/events", "/tail", "/routes", "/subscriptions", "/endpoints", "/plugins"];
 
 #[test]
 fn what_five_platforms_sent_is_there_and_an_order_is_found_by_its_id() {
@@ -127,6 +127,68 @@ fn resent(resend: impl Fn(&Browser)) {
     assert_eq!(browser.run("return window.notReloaded"), true);
     assert_eq!(receiver.received().len(), 2);
     browser.nothing_went_wrong();
+}
+
+#[test]
+fn a_subscription_is_made_changed_and_deleted_on_its_page() {
+    let receiver = Receiver::ok();
+    let hub = Hub::new();
+    hub.plugin("standard-webhooks").plugin("buildr").plugin("jq");
+    let engine = Engine::start(&hub);
+    let browser = Browser::open(1280, false);
+    browser.load(&format!("http://{}/subscriptions", engine.admin));
+    browser.until_text("No subscription here");
+    browser.click("button", "New subscription");
+    browser.until("the form", "document.querySelector('form.form')");
+    let choose = |name: &str, value: &str| {
+        browser.run(&format!(
+            "const it = document.querySelector('form.form [name=\"{name}\"]'); it.value = '{value}'; \
+             it.dispatchEvent(new Event('change', {{ bubbles: true }}))"
+        ));
+    };
+    // What a platform knows is there to be chosen.
+    choose("platform", "buildr");
+    browser.until("its types", "document.querySelectorAll('.checks input').length > 3");
+    choose("platform", "standard-webhooks");
+    browser.until("its secret", "document.querySelector('form.form [name=\"secrets.key\"]')");
+    browser.until(
+        "its setting",
+        "document.querySelector('form.form select[name=\"settings.header_prefix\"]')",
+    );
+    choose("url", "ftp://nowhere");
+    browser.click("button", "Make it");
+    // Each problem stands with its field.
+    for field in ["url", "types", "secrets"] {
+        browser.until(field, &format!("document.querySelector('[data-field={field}] .wrong')"));
+    }
+    browser.picture("subscription-wrong");
+    choose("url", &receiver.url("/hook"));
+    choose("types", "order.*, invoice.paid");
+    choose("secrets.key", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
+    choose("settings.header_prefix", "svix");
+    browser.click("button", "Make it");
+    browser.until("its page", "location.pathname.startsWith('/subscriptions/sub_')");
+    browser.shown();
+    browser.picture("subscription");
+    engine.send("order.created", "{}");
+    assert!(receiver.first(1)[0].header("svix-signature").is_some());
+    browser.click("button", "Rotate");
+    choose_in_dialog(&browser, "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz");
+    browser.click("dialog button", "Rotate");
+    browser.until_text("2 in use");
+    browser.click("button", "Switch off");
+    browser.until("it to be off", "document.querySelector('.badge.off')");
+    browser.click("button", "Delete");
+    browser.click("dialog button", "Delete");
+    browser.until("the list", "location.pathname === '/subscriptions'");
+    browser.until_text("No subscription here");
+    assert_eq!(engine.get("/v1/subscriptions").json()["data"], json!([]));
+    browser.nothing_went_wrong();
+}
+
+fn choose_in_dialog(browser: &Browser, value: &str) {
+    browser.until("the dialog", "document.querySelector('dialog[open] input')");
+    browser.run(&format!("document.querySelector('dialog[open] input').value = '{value}'"));
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod lanes;
 mod log;
 mod oauth;
 mod order;
+mod platforms;
 mod proxy;
 mod receivers;
 mod reload;

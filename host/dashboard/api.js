@@ -29,6 +29,8 @@ async function ask(path, { method = "GET", body, signal } = {}) {
 
 export const get = (path, signal) => ask(path, { signal });
 export const post = (path, body) => ask(path, { method: "POST", body });
+export const patch = (path, body) => ask(path, { method: "PATCH", body });
+export const remove = (path) => ask(path, { method: "DELETE" });
 
 export function query(pairs) {
   const given = Object.entries(pairs).filter(([, value]) => value !== null && value !== undefined && value !== "");

@@ -13,6 +13,8 @@ import * as login from "./pages/login.js";
 import * as overview from "./pages/overview.js";
 import * as plugins from "./pages/plugins.js";
 import * as routes from "./pages/routes.js";
+import * as subscription from "./pages/subscription.js";
+import * as subscriptions from "./pages/subscriptions.js";
 import * as tail from "./pages/tail.js";
 
 const PAGES = [
@@ -24,13 +26,15 @@ const PAGES = [
   [/^\/events\/([^/]+)$/, event],
   [/^\/tail$/, tail],
   [/^\/routes$/, routes],
+  [/^\/subscriptions$/, subscriptions],
+  [/^\/subscriptions\/([^/]+)$/, subscription],
   [/^\/endpoints$/, endpoints],
   [/^\/plugins$/, plugins],
 ];
 
 const NAV = [
   ["/", "Overview"], ["/deliveries", "Deliveries"], ["/events", "Events"], ["/tail", "Live tail"],
-  ["/routes", "Routes"], ["/endpoints", "Endpoints"], ["/plugins", "Plugins"],
+  ["/routes", "Routes"], ["/subscriptions", "Subscriptions"], ["/endpoints", "Endpoints"], ["/plugins", "Plugins"],
 ];
 
 const main = document.getElementById("main");

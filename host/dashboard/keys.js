@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-const PAGES = { o: "/", d: "/deliveries", e: "/events", t: "/tail", r: "/routes", n: "/endpoints", p: "/plugins" };
+const PAGES = { o: "/", d: "/deliveries", e: "/events", t: "/tail", r: "/routes", s: "/subscriptions", n: "/endpoints", p: "/plugins" };
 
 const HELP = [
   ["/", "search"],
@@ -13,6 +13,7 @@ const HELP = [
   ["g e", "events"],
   ["g t", "live tail"],
   ["g r", "routes"],
+  ["g s", "subscriptions"],
   ["g n", "endpoints"],
   ["g p", "plugins"],
   ["r", "resend, on a delivery"],

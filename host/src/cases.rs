@@ -3,13 +3,14 @@
 //!
 //! A case is one JSON file. `receive` (a request) leads to `events` or a
 //! `rejection`; `send` (an event) leads to a `request`, to `accepted` (true or
-//! false, by a filter) or to a `failure`; settings alone lead to `problems`. A
-//! body is text, or a file beside the case.
+//! false, by a filter) or to a `failure`; `call` (a request to a platform's API) leads
+//! to a `response`; settings alone lead to `problems`. A body is text, or a file beside the case.
 //!
 //! Each runs on an instance of its own, and again on one that others have used, in
 //! the order of the files and in a shuffled one: what comes out otherwise comes
 //! from state that the plugin keeps hidden.
 
+mod call;
 mod file;
 pub(crate) mod hub;
 mod made;
@@ -187,6 +188,12 @@ impl Run<'_> {
             Ok(bound) => bound.measured_by(meter),
             Err(problems) => return Ok(problems),
         };
+        if let Some(call) = &case.call {
+            if case.receive.is_some() || case.send.is_some() {
+                bail!("a case has one of `receive`, `send` and `call`");
+            }
+            return call::called(self.component, call, meter, self.folder).await;
+        }
         match (&case.receive, &case.send) {
             (None, None) => Ok(Made::Taken),
             (Some(receive), None) => received(&bound, receive, self.folder).await,
@@ -234,7 +241,7 @@ impl Run<'_> {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let case: Case =
             serde_json::from_slice(&fs::read(file)?).with_context(|| file.display().to_string())?;
-        let calls = case.receive.is_some() || case.send.is_some();
+        let calls = case.receive.is_some() || case.send.is_some() || case.call.is_some();
         Ok(calls.then_some(Repeated { run: self, case, name }))
     }
 }
@@ -266,19 +273,23 @@ impl Repeated<'_> {
     }
 }
 
-async fn received(bound: &Bound, case: &ReceiveCase, folder: &Path) -> anyhow::Result<Made> {
+fn inbound(case: &ReceiveCase, folder: &Path) -> anyhow::Result<Inbound> {
     let mut headers = HeaderMap::new();
     for (name, value) in &case.headers {
         headers.append(HeaderName::try_from(name)?, HeaderValue::from_str(value)?);
     }
-    let request = Arc::new(Inbound {
+    Ok(Inbound {
         method: Method::try_from(case.method.as_str())?,
         path: case.path.clone(),
         query: case.query.clone(),
         headers,
         time: time(&case.at)?,
         body: body(case.body.clone(), case.body_file.clone(), folder)?.unwrap_or_default(),
-    });
+    })
+}
+
+async fn received(bound: &Bound, case: &ReceiveCase, folder: &Path) -> anyhow::Result<Made> {
+    let request = Arc::new(inbound(case, folder)?);
     let answer = bound.receive(request).await.map_err(|fault| anyhow::anyhow!("{fault}"))?;
     Ok(match answer {
         Ok(received) => Made::Events(received.into_iter().map(MadeEvent::of).collect()),
@@ -343,6 +354,7 @@ async fn sent(
             order: Order::Free,
             breaker: None,
             disable_after: None,
+            disable_when_exhausted: false,
             client: Arc::new(Client::new(Guard::default())),
             grant: None,
         },

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::client::oauth::Grant;
 
 pub(crate) use breaker::BreakerRule;
-pub(crate) use health::{Change, Disabled, Health, HealthRecord, Heard, Rest};
+pub(crate) use health::{Cause, Change, Disabled, Health, HealthRecord, Heard, Rest};
 pub(crate) use rate::{RateLimit, RateWindow};
 
 /// Where a route delivers.
@@ -37,6 +37,8 @@ pub(crate) struct Endpoint {
     pub(crate) breaker: Option<BreakerRule>,
     /// For how long it may only fail before it is disabled; none for ever.
     pub(crate) disable_after: Option<Duration>,
+    /// The first delivery whose last attempt fails disables it.
+    pub(crate) disable_when_exhausted: bool,
     /// How it is reached: by which proxy, trusting whom, as whom.
     pub(crate) client: Arc<Client>,
     /// Where the token comes from that it asks for.

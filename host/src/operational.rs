@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::attempt::Attempt;
 use crate::clock::UnixMs;
 use crate::delivery::Delivery;
-use crate::endpoint::Change;
+use crate::endpoint::{Change, Rest};
 use crate::engine::Engine;
 use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE};
 use crate::queue::NewEvent;
-use crate::route::DEFAULT_TENANT;
+use crate::route::{DEFAULT_TENANT, Route};
 
 /// An endpoint took a turn. None when no route wants to hear of it.
 pub(crate) fn changed(
@@ -38,7 +38,20 @@ pub(crate) fn changed(
         }
         Change::Enabled => "endpoint.enabled",
     };
-    new_event(engine, event_type, route, route, &data, now)
+    new_event(engine, event_type, route, route, data, now)
+}
+
+/// Too few attempts succeed, so an endpoint is left alone for a while. None when no
+/// route wants to hear of it.
+pub(crate) fn resting(
+    engine: &Engine,
+    route: &str,
+    url: &str,
+    rest: Rest,
+    now: UnixMs,
+) -> Option<NewEvent> {
+    let data = json!({ "route": route, "endpoint": url, "until": rest.until.to_string() });
+    new_event(engine, "endpoint.resting", route, route, data, now)
 }
 
 /// A delivery became a dead letter after its last attempt. None when no route
@@ -59,7 +72,7 @@ pub(crate) fn exhausted(
         "status_code": attempt.response.as_ref().map(|it| it.status),
         "error": attempt.fault.as_ref().map(ToString::to_string),
     });
-    new_event(engine, "delivery.exhausted", &delivery.route, &delivery.id.to_string(), &data, now)
+    new_event(engine, "delivery.exhausted", &delivery.route, &delivery.id.to_string(), data, now)
 }
 
 fn new_event(
@@ -67,15 +80,32 @@ fn new_event(
     event_type: &'static str,
     route: &str,
     subject: &str,
-    data: &Value,
+    mut data: Value,
     now: UnixMs,
 ) -> Option<NewEvent> {
     let snapshot = engine.snapshot();
     // Whose route it is about, it is told to.
     let about = snapshot.routes.known(route).and_then(|it| it.tenant.as_deref());
     let tenant = about.unwrap_or(DEFAULT_TENANT);
-    let mut routes = snapshot.routes.matching(tenant, OWN_SOURCE, event_type).peekable();
+    let subscription = |route: &str| snapshot.routes.subscribed.get(route.parse().ok()?);
+    let about = subscription(route).map(|it| &it.subscription);
+    // A platform's customer hears of what was made with their own token, and of that
+    // platform alone: its plugin knows nothing else.
+    let hears = |route: &&Arc<Route>| {
+        let Some(listener) = subscription(&route.name).map(|it| &it.subscription) else {
+            return true;
+        };
+        listener.form.platform.is_none()
+            || about.is_some_and(|about| {
+                about.form.platform == listener.form.platform && about.made_by == listener.made_by
+            })
+    };
+    let routes = snapshot.routes.matching(tenant, OWN_SOURCE, event_type);
+    let mut routes = routes.filter(hears).peekable();
     routes.peek()?;
+    if let Some(about) = about {
+        data["subscription"] = json!({ "id": about.id.to_string(), "number": about.number });
+    }
     let event = Arc::new(Event {
         id: engine.queue.next_event_id(now),
         source: OWN_SOURCE.into(),

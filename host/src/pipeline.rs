@@ -219,6 +219,17 @@ pub(crate) fn refused(delivery: &Delivery, disabled: &Disabled) -> Settlement {
     }
 }
 
+/// A delivery whose subscription was deleted.
+pub(crate) fn orphaned(delivery: &Delivery) -> Settlement {
+    let fault = Fault::reject("subscription.deleted", "its subscription was deleted");
+    Settlement {
+        delivery: delivery.id,
+        made: Made::Nothing(Some(fault)),
+        next: Next::Dead,
+        now: clock::now(),
+    }
+}
+
 /// An attempt that ended in a bug of ours: recorded, and tried again by the
 /// default schedule, so that it cannot take a worker down with it for ever.
 pub(crate) fn panicked(delivery: &Delivery) -> Settlement {

@@ -69,7 +69,7 @@ async fn call(engine: &Arc<Engine>, request: Request<Incoming>) -> Result<Answer
         None => ask(api, name, inbound, None).await,
         Some((token, tenant)) => {
             let tenant = Arc::new(engine.tenant(&tenant).await);
-            let caller = caller(engine, token, &tenant, name, &inbound).await?;
+            let caller = caller(engine, (name, api), token, &tenant, &inbound).await?;
             let answered = ask(api, name, inbound, Some(Arc::new(caller))).await?;
             keep(engine, tenant, name, answered).await
         }
@@ -86,9 +86,9 @@ fn token<'h>(hub: &'h Hub, api: &Api, headers: &mut HeaderMap) -> Option<(&'h To
 
 async fn caller(
     engine: &Arc<Engine>,
+    (platform, api): (&str, &Api),
     token: &Token,
     tenant: &Arc<Tenant>,
-    platform: &str,
     inbound: &Inbound,
 ) -> Result<Caller, HttpProblem> {
     let (of_next, of_check) = (engine.clone(), engine.clone());
@@ -99,7 +99,10 @@ async fn caller(
         platform: platform.into(),
         kept: engine.subscriptions_of(&tenant.name, Some(platform)),
         notes: engine.queue.notes(tenant.name.clone(), platform.into()).await?,
-        secrets: token.secrets.clone(),
+        secrets: (token.secrets.iter())
+            .filter(|(name, _)| api.has_secret(name))
+            .map(|(name, text)| (name.clone(), text.clone()))
+            .collect(),
         now: inbound.time,
         next: Box::new(move || of_next.next_subscription(&tenant_of_next)),
         check: Box::new(move |it| match of_check.check_subscription(it) {

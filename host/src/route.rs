@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::event::{OWN_SOURCE, TypePattern};
 use crate::plugin::Bound;
 use crate::retry::RetryPolicy;
+use crate::subscription::SubscriptionId;
 
 pub(crate) use subscribed::{Live, Subscribed};
 
@@ -129,6 +130,11 @@ impl Routes {
     pub(crate) fn known(&self, name: &str) -> Option<&Arc<Route>> {
         let subscribed = || self.subscribed.get(name.parse().ok()?).map(|it| &it.route);
         self.files.by_name.get(name).or_else(subscribed)
+    }
+
+    /// A subscription that was there, and will not come back?
+    pub(crate) fn is_deleted(&self, name: &str) -> bool {
+        name.parse::<SubscriptionId>().is_ok() && self.known(name).is_none()
     }
 
     /// The routes of files, in no order.

@@ -93,7 +93,7 @@ impl Hub {
         let stdout = child.stdout.take().expect("a pipe");
         let line = BufReader::new(stdout).lines().next().expect("a line").expect("text");
         let mut addresses = line.split("http://").skip(1).map(|it| {
-            let address = it.split(',').next().unwrap_or(it);
+            let address = it.split([',', ' ']).next().unwrap_or_default();
             address.parse().expect("an address")
         });
         let mut next = || addresses.next().expect("two addresses");

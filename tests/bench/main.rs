@@ -16,6 +16,7 @@ mod log;
 mod process;
 mod receiver;
 mod relay;
+mod subscriptions;
 
 use std::env;
 use std::sync::Arc;
@@ -118,6 +119,16 @@ fn main() {
             println!("{name:<44} {:>10.2} {:>10.2} {ratio:>7.2}", micros(guest), micros(native));
         }
     }
+    if SUBSCRIPTIONS.contains(&only) {
+        for it in subscriptions::measure() {
+            let subscriptions::Figures { subscriptions, cpu_per_event, change, memory_mib } = it;
+            println!(
+                "{subscriptions:>6} {SUBSCRIPTIONS} that do not take an event: {:.1} µs CPU an \
+                 event, one is changed in {change:.1?}, {memory_mib:.0} MiB",
+                cpu_per_event.as_secs_f64() * 1e6
+            );
+        }
+    }
     if FRESH.contains(&only) {
         let mut took = fresh::measure(&receiver);
         took.sort_unstable();
@@ -128,6 +139,9 @@ fn main() {
 
 /// What `BENCH_ONLY` calls it.
 const GUEST: &str = "a guest against native";
+
+/// What `BENCH_ONLY` calls it.
+const SUBSCRIPTIONS: &str = "subscriptions";
 
 /// What `BENCH_ONLY` calls it.
 const ISOLATION: &str = "isolation";

@@ -179,6 +179,16 @@ impl Secure {
         })
     }
 
+    /// The same at an address of its own: port 443 is for root, or for whoever
+    /// `net.ipv4.ip_unprivileged_port_start` lets in.
+    pub(crate) fn before_at(receiver: &Receiver, config: ServerConfig, at: SocketAddr) -> Self {
+        let address = receiver.address;
+        Self::serve_at(at, config, move |mut stream, _| async move {
+            let mut plain = TcpStream::connect(address).await?;
+            tokio::io::copy_bidirectional(&mut stream, &mut plain).await.map(drop)
+        })
+    }
+
     /// HTTP/2 as hyper speaks it: 200 to everything whose body has come.
     pub(crate) fn http2(config: ServerConfig) -> Self {
         Self::serve(config, |stream, counts| {
@@ -204,7 +214,18 @@ impl Secure {
     where
         F: Future<Output = io::Result<()>> + Send + 'static,
     {
-        let listener = RUNTIME.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        Self::serve_at(SocketAddr::from(([127, 0, 0, 1], 0)), config, conversation)
+    }
+
+    fn serve_at<F>(
+        at: SocketAddr,
+        config: ServerConfig,
+        conversation: impl Fn(Stream, Arc<Counts>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let listener = RUNTIME.block_on(TcpListener::bind(at)).expect("the port");
         let address = listener.local_addr().expect("an address");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let (counts, conversation) = (Arc::<Counts>::default(), Arc::new(conversation));

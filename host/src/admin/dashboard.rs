@@ -17,7 +17,7 @@ use super::{Admin, session};
 use crate::problem::HttpProblem;
 
 /// Every address that is a page; which one, the page sees itself.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 12] = [
     "/",
     "/login",
     "/deliveries",
@@ -25,6 +25,8 @@ const PAGES: [&str; 10] = [
     "/events",
     "/events/{id}",
     "/routes",
+    "/subscriptions",
+    "/subscriptions/{id}",
     "/endpoints",
     "/plugins",
     "/tail",
@@ -34,7 +36,7 @@ macro_rules! files {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../dashboard/", $name)))),*] };
 }
 
-const FILES: [(&str, &str); 24] = files![
+const FILES: [(&str, &str); 26] = files![
     "index.html",
     "icon.svg",
     "base.css",
@@ -58,6 +60,8 @@ const FILES: [(&str, &str); 24] = files![
     "pages/overview.js",
     "pages/plugins.js",
     "pages/routes.js",
+    "pages/subscription.js",
+    "pages/subscriptions.js",
     "pages/tail.js",
 ];
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::call::{CallCase, ResponseCase};
 use super::made::{Made, MadeEvent};
 use crate::clock::UnixMs;
 use crate::event::Event;
@@ -26,17 +27,19 @@ pub(super) struct Case {
     pub(super) secrets: BTreeMap<String, Versions>,
     pub(super) receive: Option<ReceiveCase>,
     pub(super) send: Option<SendCase>,
+    pub(super) call: Option<CallCase>,
     events: Option<Vec<EventCase>>,
     rejection: Option<RejectionCase>,
     request: Option<RequestCase>,
     pub(super) accepted: Option<bool>,
     pub(super) failure: Option<FailureCase>,
     problems: Option<Vec<ProblemCase>>,
+    response: Option<ResponseCase>,
 }
 
 /// What a case may expect: members of its file, one of which there is.
-const EXPECTATIONS: [&str; 6] =
-    ["events", "rejection", "request", "accepted", "failure", "problems"];
+const EXPECTATIONS: [&str; 7] =
+    ["events", "rejection", "request", "accepted", "failure", "problems", "response"];
 
 /// One version of a secret, or several with the newest first.
 #[derive(Clone, Deserialize)]
@@ -131,7 +134,8 @@ fn no_settings() -> Value {
 impl Case {
     /// What must come out; none while the author has not said.
     pub(super) fn expected(&self, folder: &Path) -> anyhow::Result<Option<Made>> {
-        let Self { events, rejection, request, accepted, failure, problems, .. } = self.clone();
+        let Self { events, rejection, request, accepted, failure, problems, response, .. } =
+            self.clone();
         let mut expected = Vec::new();
         if let Some(events) = events {
             let events = events.into_iter().map(|it| it.made(folder));
@@ -153,6 +157,12 @@ impl Case {
         if let Some(problems) = problems {
             let problems = problems.into_iter().map(|it| (it.pointer, it.message));
             expected.push(Made::Problems(problems.collect()));
+        }
+        if let Some(ResponseCase { status, headers, body: text, body_file }) = response {
+            let headers =
+                headers.into_iter().map(|(name, it)| (name.to_ascii_lowercase(), it)).collect();
+            let body = body(text, body_file, folder)?.unwrap_or_default();
+            expected.push(Made::Response { status, headers, body });
         }
         match expected.len() {
             0 | 1 => Ok(expected.pop()),
@@ -187,6 +197,13 @@ impl Case {
                 let (method, headers) = (method.clone(), headers.clone());
                 let request = RequestCase { method, headers, body, body_file };
                 ("request", serde_json::to_value(request)?)
+            }
+            Made::Response { status, headers, body } => {
+                let at = self.response.as_ref().and_then(|it| it.body_file.clone());
+                let (body, body_file) = laid_down(body, at, file, "body")?;
+                let (status, headers) = (*status, headers.clone());
+                let response = ResponseCase { status, headers, body, body_file };
+                ("response", serde_json::to_value(response)?)
             }
             Made::Accepted(accepted) => ("accepted", Value::Bool(*accepted)),
             Made::Failure { stage, code, retry, message } => {

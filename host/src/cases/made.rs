@@ -22,6 +22,12 @@ pub(crate) enum Made {
         headers: BTreeMap<String, String>,
         body: Bytes,
     },
+    /// Of a platform's API.
+    Response {
+        status: u16,
+        headers: BTreeMap<String, String>,
+        body: Bytes,
+    },
     Accepted(bool),
     Failure {
         stage: String,
@@ -65,6 +71,11 @@ impl Made {
                 let head = headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
                 let head: String = head.collect();
                 writeln!(text, "request: {method}\n{head}\n{}", body_lines(body))
+            }
+            Self::Response { status, headers, body } => {
+                let head = headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+                let head: String = head.collect();
+                writeln!(text, "response: {status}\n{head}\n{}", body_lines(body))
             }
             Self::Events(events) if events.is_empty() => writeln!(text, "no events"),
             Self::Events(events) => {

@@ -46,6 +46,7 @@ pub(crate) struct EndpointKeys {
     pub(crate) order: Option<Order>,
     /// Said, and then for how long; none for never.
     pub(crate) disable_after: Option<Option<Duration>>,
+    pub(crate) disable_when_exhausted: Option<bool>,
 }
 
 /// What can be said of retrying.
@@ -182,6 +183,7 @@ impl RouteFile {
             port: table.integer("port", 1..65_536).and_then(|it| u16::try_from(it.value).ok()),
             order: table.parsed("order", Order::parse).map(|it| it.value),
             disable_after: table.parsed("disable_after", disable_after).map(|it| it.value),
+            disable_when_exhausted: table.boolean("disable_when_exhausted").map(|it| it.value),
         };
     }
 
@@ -323,6 +325,9 @@ impl Policy {
             "endpoint.disable_after" => {
                 self.endpoint.disable_after = Some(disable_after(value)?);
             }
+            "endpoint.disable_when_exhausted" => {
+                self.endpoint.disable_when_exhausted = Some(boolean()?);
+            }
             "breaker.enabled" => self.breaker.enabled = Some(boolean()?),
             "breaker.window" => self.breaker.window = Some(breaker_time(value)?),
             "breaker.rest" => self.breaker.rest = Some(breaker_time(value)?),
@@ -351,6 +356,7 @@ const KEYS: &[&str] = &[
     "endpoint.concurrency",
     "endpoint.order",
     "endpoint.disable_after",
+    "endpoint.disable_when_exhausted",
     "retry.schedule",
     "retry.jitter",
     "types.unknown",

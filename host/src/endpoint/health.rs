@@ -169,6 +169,11 @@ impl Health {
         }
     }
 
+    /// The last attempt of a delivery failed at the endpoint.
+    pub(crate) fn exhausted(&mut self, endpoint: &Endpoint, now: UnixMs) -> Option<Change> {
+        endpoint.disable_when_exhausted.then(|| self.disable("every retry failed", now))?
+    }
+
     fn good(&mut self, endpoint: &Endpoint, now: UnixMs) -> Option<Change> {
         if let Some(rule) = &endpoint.breaker {
             self.breaker.ended(true, rule, now);
@@ -330,6 +335,7 @@ mod tests {
             order: Order::Free,
             breaker: None,
             disable_after: Some(Duration::from_hours(5 * 24)),
+            disable_when_exhausted: false,
             client: Arc::new(Client::new(Guard::default())),
             grant: None,
         }
@@ -362,6 +368,16 @@ mod tests {
         assert_eq!(health.enable(), Some(Change::Enabled));
         assert_eq!(after(&mut health, &[BAD], START + 6 * day), []);
         assert!(health.disabled().is_none());
+    }
+
+    #[test]
+    fn where_the_rule_says_so_the_last_retry_disables() {
+        let mut health = Health::default();
+        assert_eq!(health.exhausted(&endpoint(), UnixMs(START)), None);
+        let rule = Endpoint { disable_when_exhausted: true, ..endpoint() };
+        let change = health.exhausted(&rule, UnixMs(START));
+        assert!(matches!(change, Some(Change::Disabled(it)) if it.reason.contains("retry")));
+        assert_eq!(health.exhausted(&rule, UnixMs(START)), None);
     }
 
     #[test]

@@ -245,7 +245,12 @@ impl Engine {
         self.put_in_force(&bound_with, &changes, now);
         for change in changes {
             match change {
-                Change::Put(live) => self.lane_follows(&live.route, enable).await?,
+                Change::Put(live) => {
+                    let before = bound_with.routes.subscribed.get(live.subscription.id);
+                    if before.is_some() {
+                        self.lane_follows(&live.route, enable).await?;
+                    }
+                }
                 Change::Deleted(id) => self.lanes.forget(&id.to_string()),
                 Change::Note { .. } => {}
             }

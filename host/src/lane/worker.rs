@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use super::{Lane, Lanes, Slot, Turn, View};
 use crate::clock::{self, UnixMs};
 use crate::delivery::{Delivery, Next};
-use crate::endpoint::{Change, Disabled, HealthRecord, Heard};
+use crate::endpoint::{Cause, Change, Disabled, HealthRecord, Heard, Rest};
 use crate::engine::Engine;
 use crate::event::OWN_SOURCE;
 use crate::operational;
@@ -51,6 +51,10 @@ impl Worker {
             Ok(Some((settlement, route))) => {
                 lane.settle(engine, &delivery, slot, settlement, Some(&route));
             }
+            Ok(None) if engine.snapshot().routes.is_deleted(&delivery.route) => {
+                let settlement = pipeline::orphaned(&delivery);
+                lane.settle(engine, &delivery, slot, settlement, None);
+            }
             // Its route is gone: it waits in the store.
             Ok(None) => engine.queue.release(delivery.id),
             Err(_) => {
@@ -77,6 +81,8 @@ impl Drop for Worker {
 #[derive(Default)]
 struct Lesson {
     change: Option<Change>,
+    /// The breaker gave it a rest.
+    rested: Option<Rest>,
     /// Worth keeping beyond the process.
     record: Option<HealthRecord>,
     /// What cannot be attempted for a while.
@@ -90,14 +96,20 @@ impl Lane {
         engine: &Arc<Engine>,
         delivery: &Delivery,
         slot: Slot,
-        settlement: Settlement,
+        mut settlement: Settlement,
         route: Option<&Arc<Route>>,
     ) {
+        let waits = matches!(settlement.next, Next::WaitUntil(_));
+        if waits && engine.snapshot().routes.is_deleted(&delivery.route) {
+            settlement.next = Next::Dead;
+        }
         let (next, now) = (settlement.next, settlement.now);
         let mut raised = Vec::new();
         let mut health = None;
         if let (Made::Attempt(attempt), Some(route)) = (&settlement.made, route) {
-            let Lesson { change, record, back } = self.learn(attempt.heard(), route, now);
+            let is_last = next == Next::Dead;
+            let Lesson { change, rested, record, back } =
+                self.learn(attempt.heard(), is_last, route, now);
             for (delivery, _) in &back {
                 engine.queue.release(delivery.id);
             }
@@ -107,7 +119,11 @@ impl Lane {
                     let url = &route.endpoint.url;
                     raised.extend(operational::changed(engine, &self.route, url, change, now));
                 }
-                if next == Next::Dead {
+                if let Some(rest) = rested {
+                    let url = &route.endpoint.url;
+                    raised.extend(operational::resting(engine, &self.route, url, rest, now));
+                }
+                if is_last {
                     raised.extend(operational::exhausted(engine, delivery, attempt, now));
                 }
             }
@@ -132,10 +148,23 @@ impl Lane {
         }
     }
 
-    fn learn(self: &Arc<Self>, heard: Heard, route: &Arc<Route>, now: UnixMs) -> Lesson {
+    /// `is_last` says that no other attempt of its delivery follows.
+    fn learn(
+        self: &Arc<Self>,
+        heard: Heard,
+        is_last: bool,
+        route: &Arc<Route>,
+        now: UnixMs,
+    ) -> Lesson {
         let mut lesson = Lesson::default();
         let mut state = self.state.lock();
+        let by_breaker = |rest: Option<Rest>| rest.filter(|it| it.cause == Cause::Breaker);
+        let before = by_breaker(state.health.rest(now));
         lesson.change = state.health.heard(heard, &route.endpoint, now);
+        lesson.rested = by_breaker(state.health.rest(now)).filter(|_| before.is_none());
+        if is_last && matches!(heard, Heard::Bad { .. }) {
+            lesson.change = state.health.exhausted(&route.endpoint, now).or(lesson.change);
+        }
         lesson.record = lesson.change.is_some().then(|| state.health.record());
         let workers = match state.health.rest(now) {
             Some(rest) => {

@@ -267,6 +267,9 @@ impl Build {
             breaker: breaker(&from.breaker, &policy.breaker),
             disable_after: (said.disable_after.or(platform.disable_after))
                 .unwrap_or(hub.disable_after),
+            disable_when_exhausted: (said.disable_when_exhausted)
+                .or(platform.disable_when_exhausted)
+                .unwrap_or(false),
             client,
             grant,
         })
