@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves all of it.
 
-.PHONY: help demo test fuzz bench check chromium registry host plugins examples
+.PHONY: help demo test fuzz bench check chromium registry postgres host plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -9,7 +9,7 @@ help: ## Show what there is to make
 demo: host examples ## Start the engine on examples/five-platforms, with a sender and a receiver
 	target/release/plugpost demo examples/five-platforms $(DEMO)
 
-test: check host examples chromium registry ## Run every test
+test: check host examples chromium registry postgres ## Run every test
 	cargo build --quiet --locked --release --package verify
 	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
 	cargo test --locked --release --package plugpost
@@ -36,6 +36,15 @@ registry:
 		echo "installing docker-registry: plugins are pulled from a real registry"; \
 		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends docker-registry; }
+
+# The tests start PostgreSQL servers of their own; the package is to start none.
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+		echo "installing postgresql: the second store is tested on a real server"; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$sudo mkdir -p /etc/postgresql-common; \
+		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.conf >/dev/null; \
+		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends postgresql; }
 
 check: ## Formatting
 	cargo fmt --check

@@ -30,7 +30,7 @@ const DELICATE: &[&[u8]] = &[
 ];
 
 #[test]
-fn without_a_transform_any_bytes_are_delivered_as_they_came() {
+pub(crate) fn without_a_transform_any_bytes_are_delivered_as_they_came() {
     let receiver = Receiver::ok();
     let hub = Hub::new();
     hub.route("out", to(&receiver.url("/")));
@@ -44,7 +44,7 @@ fn without_a_transform_any_bytes_are_delivered_as_they_came() {
 }
 
 #[test]
-fn the_content_type_is_delivered_as_it_came() {
+pub(crate) fn the_content_type_is_delivered_as_it_came() {
     let receiver = Receiver::ok();
     let hub = Hub::new();
     hub.route("out", to(&receiver.url("/")));

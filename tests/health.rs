@@ -151,7 +151,7 @@ fn a_busy_endpoint_is_tried_less_and_less_and_gets_all_when_it_is_not() {
 }
 
 #[test]
-fn an_endpoint_that_is_gone_is_called_no_more_until_it_is_another() {
+pub(crate) fn an_endpoint_that_is_gone_is_called_no_more_until_it_is_another() {
     let (receiver, status) = switched(410);
     let hub = Hub::new();
     hub.route("out", route(&receiver.url("/old"), "", &often("10ms")));
@@ -190,7 +190,7 @@ fn an_endpoint_that_only_fails_for_long_is_disabled() {
 }
 
 #[test]
-fn the_engine_tells_what_becomes_of_endpoints_to_the_routes_that_ask() {
+pub(crate) fn the_engine_tells_what_becomes_of_endpoints_to_the_routes_that_ask() {
     let (receiver, status) = switched(500);
     let operator = Receiver::ok();
     let everything = Receiver::ok();
@@ -261,7 +261,7 @@ fn telling_of_a_failure_to_tell_does_not_go_on_for_ever() {
 }
 
 #[test]
-fn a_plugin_that_breaks_again_and_again_is_rested_and_heals_when_it_is_repaired() {
+pub(crate) fn a_plugin_that_breaks_again_and_again_is_rested_and_heals_when_it_is_repaired() {
     let receiver = Receiver::ok();
     let other = Receiver::ok();
     let hub = Hub::new();
@@ -309,7 +309,7 @@ fn a_plugin_that_breaks_again_and_again_is_rested_and_heals_when_it_is_repaired(
 }
 
 #[test]
-fn a_disabled_endpoint_takes_nothing_from_the_others() {
+pub(crate) fn a_disabled_endpoint_takes_nothing_from_the_others() {
     let (gone, _) = switched(410);
     let other = Receiver::ok();
     let hub = Hub::new();
@@ -326,7 +326,7 @@ fn a_disabled_endpoint_takes_nothing_from_the_others() {
 }
 
 #[test]
-fn a_person_switches_an_endpoint_off_and_on_and_tries_it() {
+pub(crate) fn a_person_switches_an_endpoint_off_and_on_and_tries_it() {
     let receiver = Receiver::ok();
     let hub = Hub::new();
     hub.route(

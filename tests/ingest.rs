@@ -36,7 +36,7 @@ fn an_event_comes_in_by_a_source_with_a_plugin() {
 }
 
 #[test]
-fn an_event_comes_in_by_a_source_without_a_plugin() {
+pub(crate) fn an_event_comes_in_by_a_source_without_a_plugin() {
     let engine = Engine::start(&Hub::new());
     let answer = engine.post("/in/erp/order.created", &[("content-type", "text/csv")], b"a;b\n");
     let event = event(&engine, &answer);
@@ -115,7 +115,7 @@ fn a_binary_cloud_event_comes_in() {
 }
 
 #[test]
-fn a_batch_of_cloud_events_comes_in_as_a_whole() {
+pub(crate) fn a_batch_of_cloud_events_comes_in_as_a_whole() {
     let engine = Engine::start(&Hub::new());
     let one = |id: u32| json!({ "specversion": "1.0", "id": id.to_string(), "source": "/s", "type": "t", "data": id });
     let batch = |ids: std::ops::Range<u32>| Value::Array(ids.map(one).collect()).to_string();
@@ -153,7 +153,7 @@ fn a_token_cannot_speak_for_another_door() {
 // ---- once
 
 #[test]
-fn the_same_idempotency_key_is_the_same_event_and_delivered_once() {
+pub(crate) fn the_same_idempotency_key_is_the_same_event_and_delivered_once() {
     let receiver = Receiver::ok();
     let hub = Hub::new();
     hub.route("out", to(&receiver.url("/")));
@@ -169,7 +169,7 @@ fn the_same_idempotency_key_is_the_same_event_and_delivered_once() {
 }
 
 #[test]
-fn an_idempotency_key_outlives_a_crash() {
+pub(crate) fn an_idempotency_key_outlives_a_crash() {
     let hub = Hub::new();
     let engine = Engine::start(&hub);
     let first = cloud_event(&engine, "key-1", "one").event_ids();
@@ -180,7 +180,7 @@ fn an_idempotency_key_outlives_a_crash() {
 }
 
 #[test]
-fn a_hundred_posts_at_once_with_one_key_make_one_event() {
+pub(crate) fn a_hundred_posts_at_once_with_one_key_make_one_event() {
     let receiver = Receiver::ok();
     let hub = Hub::new();
     hub.route("out", to(&receiver.url("/")));
@@ -228,7 +228,7 @@ fn the_same_cloud_event_is_taken_once() {
 }
 
 #[test]
-fn what_a_platform_fires_twice_is_taken_once_per_source() {
+pub(crate) fn what_a_platform_fires_twice_is_taken_once_per_source() {
     let hub = Hub::new();
     hub.plugin("ordermentum");
     hub.source("one", "plugin = \"ordermentum\"").source("two", "plugin = \"ordermentum\"");

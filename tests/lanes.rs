@@ -83,7 +83,7 @@ fn no_more_attempts_are_under_way_than_an_endpoint_allows() {
 }
 
 #[test]
-fn no_second_has_more_attempts_than_the_rate_limit() {
+pub(crate) fn no_second_has_more_attempts_than_the_rate_limit() {
     const LIMIT: usize = 20;
     const EVENTS: usize = 70;
     // The engine counts from the start of an attempt, the receiver sees its arrival, which
@@ -115,7 +115,7 @@ fn no_second_has_more_attempts_than_the_rate_limit() {
 }
 
 #[test]
-fn what_a_lane_cannot_hold_waits_in_the_store_and_arrives_once() {
+pub(crate) fn what_a_lane_cannot_hold_waits_in_the_store_and_arrives_once() {
     const EVENTS: usize = 2_000;
     // What a lane holds in memory: its attempts and 240 more.
     const IN_HAND_MAX: usize = 4 + 240;
@@ -142,7 +142,7 @@ fn what_a_lane_cannot_hold_waits_in_the_store_and_arrives_once() {
 }
 
 #[test]
-fn a_backlog_outlives_the_process() {
+pub(crate) fn a_backlog_outlives_the_process() {
     const EVENTS: usize = 500;
     let _measuring = measuring();
     let is_up = Arc::new(AtomicBool::new(false));

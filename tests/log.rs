@@ -62,7 +62,7 @@ fn cloud_event(engine: &Engine, source: &str, event_type: &str, subject: &str) -
 }
 
 #[test]
-fn the_list_is_filtered_by_each_of_its_parameters() {
+pub(crate) fn the_list_is_filtered_by_each_of_its_parameters() {
     let (_hub, receiver, engine) = a_log_with_something_of_everything();
     let all = engine.deliveries("limit=500");
     assert_eq!(all.len(), 20);
@@ -124,7 +124,7 @@ fn the_list_is_filtered_by_each_of_its_parameters() {
 }
 
 #[test]
-fn a_row_says_what_became_of_a_delivery() {
+pub(crate) fn a_row_says_what_became_of_a_delivery() {
     let (_hub, receiver, engine) = a_log_with_something_of_everything();
     let row = |query: &str| engine.deliveries(&format!("{query}&limit=1")).remove(0);
     let mut later = row("route=later");
@@ -154,7 +154,7 @@ fn a_row_says_what_became_of_a_delivery() {
 }
 
 #[test]
-fn pages_follow_each_other_while_the_log_grows() {
+pub(crate) fn pages_follow_each_other_while_the_log_grows() {
     let (_hub, _receiver, engine) = a_log_with_something_of_everything();
     let whole = engine.deliveries("limit=500");
     let mut paged: Vec<Value> = Vec::new();
@@ -179,7 +179,7 @@ fn pages_follow_each_other_while_the_log_grows() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_a_problem_that_says_why() {
+pub(crate) fn what_cannot_be_asked_is_a_problem_that_says_why() {
     let hub = Hub::new();
     let engine = Engine::start(&hub);
     let mut wrong = Vec::new();
@@ -223,7 +223,7 @@ fn what_cannot_be_asked_is_a_problem_that_says_why() {
 // ---- resending
 
 #[test]
-fn a_resend_is_a_new_delivery_of_the_same_event() {
+pub(crate) fn a_resend_is_a_new_delivery_of_the_same_event() {
     let (receiver, engine) = dead_then_well();
     let event = engine.send("order.created", "{\"n\":1.10}");
     let dead = engine.ended(&event, "out");
@@ -253,7 +253,7 @@ fn a_resend_is_a_new_delivery_of_the_same_event() {
 }
 
 #[test]
-fn a_resend_as_new_gives_the_event_a_new_id() {
+pub(crate) fn a_resend_as_new_gives_the_event_a_new_id() {
     let (receiver, engine) = dead_then_well();
     let event = engine.send("order.created", "{\"n\":1.10}");
     let dead = engine.ended(&event, "out");
@@ -398,7 +398,7 @@ fn a_token_can_be_given_as_its_digest() {
 }
 
 #[test]
-fn an_engine_says_that_it_is_well_and_what_it_has_done() {
+pub(crate) fn an_engine_says_that_it_is_well_and_what_it_has_done() {
     let receiver = Receiver::start(|request| match request.body.as_slice() {
         b"good" => Reply::status(200),
         _ => Reply::status(400),

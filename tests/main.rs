@@ -37,10 +37,12 @@ mod traces;
 
 mod crash;
 mod hostile_plugins;
+mod nodes;
 mod pins;
 mod plugin_limits;
 mod registry;
 mod shutdown;
+mod store_conformance;
 mod store_full;
 
 mod authoring;

@@ -14,12 +14,12 @@ use crate::support::receiver::{Received, Receiver, Reply};
 use crate::support::{eventually_within, measuring};
 
 /// Steps enough for any streak of bad luck.
-fn patient() -> String {
+pub(crate) fn patient() -> String {
     format!("schedule = [{}]\njitter = 0.5", ["\"10ms\""; 100].join(", "))
 }
 
 /// Send events of these subjects, each with its number within its subject.
-fn send(engine: &Engine, subjects: impl IntoIterator<Item = (String, usize)>) -> usize {
+pub(crate) fn send(engine: &Engine, subjects: impl IntoIterator<Item = (String, usize)>) -> usize {
     let events: Vec<_> = subjects.into_iter().collect();
     for batch in events.chunks(1000) {
         let event = |(subject, number): &(String, usize)| {
@@ -49,16 +49,16 @@ fn of(request: &Received) -> (String, usize) {
 
 /// What a receiver expects next of each subject, and whatever came otherwise.
 #[derive(Debug, Default)]
-struct Expected {
+pub(crate) struct Expected {
     next: HashMap<String, usize>,
     under_way: HashSet<String>,
-    wrong: Vec<String>,
-    taken: usize,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) taken: usize,
 }
 
 /// A receiver of numbered events that refuses some of them by chance and notes
 /// every one that comes out of its turn, or while one of its subject is under way.
-fn numbered(refuse_one_in: u32) -> (Receiver, Arc<Mutex<Expected>>) {
+pub(crate) fn numbered(refuse_one_in: u32) -> (Receiver, Arc<Mutex<Expected>>) {
     let expected = Arc::<Mutex<Expected>>::default();
     let of_receiver = expected.clone();
     let luck = AtomicU32::new(1);
@@ -89,7 +89,7 @@ fn numbered(refuse_one_in: u32) -> (Receiver, Arc<Mutex<Expected>>) {
     (receiver, expected)
 }
 
-fn lock(expected: &Mutex<Expected>) -> std::sync::MutexGuard<'_, Expected> {
+pub(crate) fn lock(expected: &Mutex<Expected>) -> std::sync::MutexGuard<'_, Expected> {
     expected.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -116,7 +116,7 @@ fn no_event_of_a_subject_overtakes_another_of_100_000() {
 }
 
 #[test]
-fn an_event_that_is_tried_again_holds_back_its_own_subject_only() {
+pub(crate) fn an_event_that_is_tried_again_holds_back_its_own_subject_only() {
     let refuse = Arc::new(AtomicBool::new(true));
     let of_receiver = refuse.clone();
     let receiver = Receiver::start(move |request| {
@@ -143,7 +143,7 @@ fn an_event_that_is_tried_again_holds_back_its_own_subject_only() {
 }
 
 #[test]
-fn an_endpoint_in_order_gets_one_at_a_time() {
+pub(crate) fn an_endpoint_in_order_gets_one_at_a_time() {
     const EVENTS: usize = 300;
     let (receiver, expected) = numbered(7);
     let hub = Hub::new();
@@ -157,7 +157,7 @@ fn an_endpoint_in_order_gets_one_at_a_time() {
 }
 
 #[test]
-fn a_dead_letter_makes_way_for_the_next() {
+pub(crate) fn a_dead_letter_makes_way_for_the_next() {
     let receiver =
         Receiver::start(|request| Reply::status(if of(request).1 == 0 { 500 } else { 200 }));
     let hub = Hub::new();
@@ -171,7 +171,7 @@ fn a_dead_letter_makes_way_for_the_next() {
 }
 
 #[test]
-fn order_outlives_the_process() {
+pub(crate) fn order_outlives_the_process() {
     const EVENTS: usize = 2_000;
     let _measuring = measuring();
     let (receiver, expected) = numbered(10);
@@ -201,7 +201,7 @@ fn order_outlives_the_process() {
 }
 
 #[test]
-fn one_that_is_cancelled_makes_way_for_the_next() {
+pub(crate) fn one_that_is_cancelled_makes_way_for_the_next() {
     let receiver =
         Receiver::start(|request| Reply::status(if of(request).1 < 2 { 500 } else { 200 }));
     let hub = Hub::new();
@@ -226,7 +226,7 @@ fn one_that_is_cancelled_makes_way_for_the_next() {
 }
 
 #[test]
-fn a_resend_waits_its_turn_as_well() {
+pub(crate) fn a_resend_waits_its_turn_as_well() {
     let refuse = Arc::new(AtomicBool::new(true));
     let of_receiver = refuse.clone();
     let receiver = Receiver::start(move |_| {

@@ -101,7 +101,7 @@ fn edit(hub: &Hub, file: &str, from: &str, to: &str) {
 }
 
 #[test]
-fn a_folder_that_was_not_changed_changes_nothing() {
+pub(crate) fn a_folder_that_was_not_changed_changes_nothing() {
     let (hub, _receiver) = sent();
     let ran = plan(&hub, &[]);
     assert_eq!(ran.stdout, "9 events, 13 deliveries compared: 0 differ\n", "{}", ran.stderr);
@@ -130,7 +130,7 @@ fn another_setting_is_shown_as_a_diff_of_the_body() {
 }
 
 #[test]
-fn another_url_plugin_or_filter_is_a_difference_and_another_limit_is_none() {
+pub(crate) fn another_url_plugin_or_filter_is_a_difference_and_another_limit_is_none() {
     let (hub, _receiver) = sent();
     edit(&hub, "routes/failing.toml", "[endpoint]", "[endpoint]\nconcurrency = 2");
     assert_eq!(differences(&hub), Vec::<Value>::new());

@@ -60,9 +60,12 @@ fn send(engine: &Engine, event_type: &str, data: &Value) {
         "specversion": "1.0", "id": "1", "source": "/erp", "type": event_type,
         "storeid": "100482", "data": data,
     });
-    let headers =
-        [("authorization", "Bearer events-token"), ("content-type", "application/cloudevents+json")];
-    let answer = client::ask(engine.public, "POST", "/events", &headers, event.to_string().as_bytes());
+    let headers = [
+        ("authorization", "Bearer events-token"),
+        ("content-type", "application/cloudevents+json"),
+    ];
+    let answer =
+        client::ask(engine.public, "POST", "/events", &headers, event.to_string().as_bytes());
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
@@ -97,7 +100,17 @@ fn ordermentums_documented_call_is_answered_and_its_events_arrive() {
         )
     };
     let create = |body: &str, token: &str| {
-        curl(&["-X", "POST", &url, "-H", token, "-H", "Content-Type: application/json", "--data", body])
+        curl(&[
+            "-X",
+            "POST",
+            &url,
+            "-H",
+            token,
+            "-H",
+            "Content-Type: application/json",
+            "--data",
+            body,
+        ])
     };
     let (status, answer) = create(&documented(""), &bearer);
     assert_eq!(status, 400, "{answer}");
@@ -111,7 +124,8 @@ fn ordermentums_documented_call_is_answered_and_its_events_arrive() {
     assert_eq!(create(&documented(","), "X-Api-Key: reader-token").0, 401);
 
     let receiver = Receiver::ok();
-    let path = format!("/platforms/ordermentum/v1/webhooks/{}", made["id"].as_str().expect("an id"));
+    let path =
+        format!("/platforms/ordermentum/v1/webhooks/{}", made["id"].as_str().expect("an id"));
     let key = ("X-Api-Key", SHOP);
     let change = json!({
         "url": receiver.url("/om"),
@@ -157,7 +171,14 @@ fn buildrs_documented_call_is_answered_and_its_events_are_signed_as_svix_signs()
     }});
     let token = format!("Authorization: {SHOP}");
     let (status, answer) = curl(&[
-        "-X", "POST", &url, "-H", &token, "-H", "Content-Type: application/json", "--data",
+        "-X",
+        "POST",
+        &url,
+        "-H",
+        &token,
+        "-H",
+        "Content-Type: application/json",
+        "--data",
         &documented.to_string(),
     ]);
     let made: Value = serde_json::from_str(&answer).expect("JSON");
@@ -211,7 +232,8 @@ fn bigcommerces_documented_calls_are_answered_and_its_events_arrive_signed_over_
     let receiver = Receiver::ok();
     let ours = Authority::new("ours");
     let at = SocketAddr::from(([127, 0, 43, 1], 443));
-    let _secure = Secure::before_at(&receiver, ours.server(&["127.0.43.1"]).serving(&["http/1.1"]), at);
+    let _secure =
+        Secure::before_at(&receiver, ours.server(&["127.0.43.1"]).serving(&["http/1.1"]), at);
     let hub = hub(&["bigcommerce-b2b"]);
     hub.secret("ca", &ours.pem);
     let mut command = engine::command(Path::new(env!("CARGO_BIN_EXE_plugpost")));
@@ -223,7 +245,19 @@ fn bigcommerces_documented_calls_are_answered_and_its_events_arrive_signed_over_
     let create = |body: &Value| {
         let body = body.to_string();
         let json = "Content-Type: application/json";
-        curl(&["-X", "POST", &url, "-H", &token, "-H", json, "-H", "Accept: application/json", "--data", &body])
+        curl(&[
+            "-X",
+            "POST",
+            &url,
+            "-H",
+            &token,
+            "-H",
+            json,
+            "-H",
+            "Accept: application/json",
+            "--data",
+            &body,
+        ])
     };
     let documented = json!({ "scope": "store/company/created",
         "destination": "https://127.0.43.1/hooks", "is_active": true,
@@ -250,8 +284,14 @@ fn bigcommerces_documented_calls_are_answered_and_its_events_arrive_signed_over_
     send(&engine, "store/company/created", &json!({ "company_id": 7 }));
     let request = receiver.first(1).remove(0);
     let envelope = body(&request);
-    assert_eq!((&envelope["scope"], &envelope["data"]["company_id"]), (&json!("store/company/created"), &json!(7)));
-    assert_eq!((&envelope["store_id"], &envelope["producer"]), (&json!("100482"), &json!("stores/k3xq9")));
+    assert_eq!(
+        (&envelope["scope"], &envelope["data"]["company_id"]),
+        (&json!("store/company/created"), &json!(7))
+    );
+    assert_eq!(
+        (&envelope["store_id"], &envelope["producer"]),
+        (&json!("100482"), &json!("stores/k3xq9"))
+    );
     let header = |name: &str| request.header(name).expect("a header").to_owned();
     let signed = [header("webhook-id"), header("webhook-timestamp")].join(".") + ".";
     let code = hmac_sha256(CLIENT_SECRET.as_bytes(), &[signed.as_bytes(), &request.body].concat());
@@ -260,7 +300,8 @@ fn bigcommerces_documented_calls_are_answered_and_its_events_arrive_signed_over_
 
     let key = ("X-Auth-Token", SHOP);
     let path = format!("{HOOKS}/{}", hook["id"]);
-    let listed = call(&engine, key, "GET", &format!("{HOOKS}?is_active=true&limit=10"), &Value::Null);
+    let listed =
+        call(&engine, key, "GET", &format!("{HOOKS}?is_active=true&limit=10"), &Value::Null);
     assert_eq!(listed.json()["data"], json!([hook]));
     assert_eq!(listed.json()["meta"]["pagination"]["total"], 1);
     assert_eq!(call(&engine, key, "GET", &path, &Value::Null).json(), made);
@@ -268,7 +309,10 @@ fn bigcommerces_documented_calls_are_answered_and_its_events_arrive_signed_over_
     let emails = json!({ "emails": ["ops@example.com"] });
     assert_eq!(call(&engine, key, "PUT", &format!("{HOOKS}/admin"), &emails).status, 204);
     let admin = call(&engine, key, "GET", &format!("{HOOKS}/admin"), &Value::Null).json();
-    assert_eq!((&admin["emails"], &admin["hooks_list"][0]["status"]), (&emails["emails"], &json!("active")));
+    assert_eq!(
+        (&admin["emails"], &admin["hooks_list"][0]["status"]),
+        (&emails["emails"], &json!("active"))
+    );
     assert_eq!(call(&engine, key, "DELETE", &path, &Value::Null).json()["data"]["id"], hook["id"]);
     assert_eq!(call(&engine, key, "GET", &path, &Value::Null).status, 404);
     // Another client of the store, and another store.
@@ -316,7 +360,8 @@ fn a_hook_whose_last_retry_fails_is_switched_off_told_of_and_switched_on_again()
     };
     assert_eq!(codes(2), [90001, 90002]);
     let path = format!("{HOOKS}/{id}");
-    let is_active = || call(&engine, key, "GET", &path, &Value::Null).json()["data"]["is_active"].clone();
+    let is_active =
+        || call(&engine, key, "GET", &path, &Value::Null).json()["data"]["is_active"].clone();
     assert_eq!(is_active(), false);
     let admin = call(&engine, key, "GET", &format!("{HOOKS}/admin"), &Value::Null).json();
     assert_eq!(admin["hooks_list"][0]["status"], "deactivated");

@@ -15,7 +15,7 @@ use crate::support::receiver::{Receiver, Reply};
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn a_failing_endpoint_is_tried_by_its_schedule_and_then_it_is_a_dead_letter() {
+pub(crate) fn a_failing_endpoint_is_tried_by_its_schedule_and_then_it_is_a_dead_letter() {
     let receiver = Receiver::start(|_| Reply::status(500).with_body("no ☕ today"));
     let hub = Hub::new();
     let retry = "schedule = [\"50ms\", \"300ms\"]\njitter = 0";
@@ -53,7 +53,7 @@ fn a_failing_endpoint_is_tried_by_its_schedule_and_then_it_is_a_dead_letter() {
 }
 
 #[test]
-fn an_endpoint_that_recovers_gets_what_failed_before() {
+pub(crate) fn an_endpoint_that_recovers_gets_what_failed_before() {
     let count = AtomicUsize::new(0);
     let receiver = Receiver::start(move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => Reply::status(503),
@@ -85,7 +85,7 @@ fn a_schedule_without_waits_makes_one_attempt() {
 }
 
 #[test]
-fn an_endpoint_that_is_gone_ends_it_at_once() {
+pub(crate) fn an_endpoint_that_is_gone_ends_it_at_once() {
     let receiver = Receiver::start(|_| Reply::status(410));
     let hub = Hub::new();
     hub.route("out", route(&receiver.url("/"), "", "schedule = [\"20ms\"]"));
@@ -175,7 +175,7 @@ fn a_receiver_can_lengthen_a_wait_and_never_shorten_it() {
 }
 
 #[test]
-fn a_receiver_cannot_park_a_delivery_for_years() {
+pub(crate) fn a_receiver_cannot_park_a_delivery_for_years() {
     let check = |retry_after: &'static str| {
         let receiver =
             Receiver::start(move |_| Reply::status(429).with_header("retry-after", retry_after));
@@ -207,7 +207,7 @@ fn outcomes(delivery: &Value) -> Vec<String> {
 }
 
 #[test]
-fn every_attempt_is_made_from_the_event_anew() {
+pub(crate) fn every_attempt_is_made_from_the_event_anew() {
     // Same id, same body; a signature carries the time of its own attempt.
     let receiver = Receiver::start(|_| Reply::status(503));
     let hub = Hub::new();

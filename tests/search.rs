@@ -88,7 +88,7 @@ fn check(engine: &Engine) {
 }
 
 #[test]
-fn what_blocks_find_is_what_a_look_at_every_row_finds() {
+pub(crate) fn what_blocks_find_is_what_a_look_at_every_row_finds() {
     let receiver = Receiver::start(|request| match request.body.ends_with(b"true}") {
         true => Reply::status(400),
         false => Reply::status(200),
@@ -108,15 +108,13 @@ fn what_blocks_find_is_what_a_look_at_every_row_finds() {
 }
 
 #[test]
-fn what_is_old_is_pruned_payloads_first_and_what_waits_never() {
+pub(crate) fn what_is_old_is_pruned_payloads_first_and_what_waits_never() {
     let receiver = Receiver::start(|request| match request.body.as_slice() {
         b"later" => Reply::status(503),
         _ => Reply::status(200).with_body("thanks"),
     });
-    let hub = Hub::new();
-    let text = std::fs::read_to_string(hub.path().join("plugpost.toml")).expect("a file");
-    let with_retention = text + "\n[store]\nretention_payloads = \"1s\"\n";
-    hub.write("plugpost.toml", &with_retention);
+    let of_payloads = "retention_payloads = \"1s\"\n";
+    let hub = Hub::with("", &format!("[store]\n{of_payloads}"));
     hub.route("out", to(&receiver.url("/")).replace("50ms", "1h"));
     let engine = Engine::start(&hub);
     let done = engine.send("order.created", "{\"n\":1}");
@@ -141,7 +139,9 @@ fn what_is_old_is_pruned_payloads_first_and_what_waits_never() {
 
     // The rows too, and by size: nothing but what waits is left.
     engine.stop();
-    hub.write("plugpost.toml", with_retention + "retention = \"1s\"\n");
+    let text = std::fs::read_to_string(hub.path().join("plugpost.toml")).expect("a file");
+    let of_rows = format!("{of_payloads}retention = \"1s\"\n");
+    hub.write("plugpost.toml", text.replace(of_payloads, &of_rows));
     let engine = Engine::start(&hub);
     eventually("the rows to be pruned", || {
         let rows = engine.deliveries("");

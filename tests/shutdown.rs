@@ -22,7 +22,7 @@ use crate::support::{Ran, eventually, measuring};
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_stop_under_load_loses_nothing_and_records_what_it_sent() {
+pub(crate) fn a_stop_under_load_loses_nothing_and_records_what_it_sent() {
     const ARRIVALS_BEFORE_THE_STOP: usize = 400;
     let _measuring = measuring();
     // Every seventh answer asks for another attempt.
@@ -70,7 +70,7 @@ fn a_stop_under_load_loses_nothing_and_records_what_it_sent() {
 }
 
 #[test]
-fn a_stop_waits_for_the_attempt_under_way() {
+pub(crate) fn a_stop_waits_for_the_attempt_under_way() {
     let (gate, receiver) = hanging();
     let hub = Hub::new();
     hub.route("all", to(&receiver.url("/")));
@@ -91,7 +91,7 @@ fn a_stop_waits_for_the_attempt_under_way() {
 }
 
 #[test]
-fn a_stop_does_not_wait_longer_than_its_timeout() {
+pub(crate) fn a_stop_does_not_wait_longer_than_its_timeout() {
     let (gate, receiver) = hanging();
     let hub = Hub::with("stop_timeout = \"1s\"", "");
     hub.route("all", to(&receiver.url("/")));

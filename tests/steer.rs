@@ -23,7 +23,7 @@ fn ask(engine: &Engine, method: &str, path: &str, body: &str) -> Answer {
 // ---- cancelling
 
 #[test]
-fn a_delivery_that_waits_is_cancelled_and_one_that_does_not_is_not() {
+pub(crate) fn a_delivery_that_waits_is_cancelled_and_one_that_does_not_is_not() {
     let gate = Gate::closed();
     let script = gate.clone();
     let receiver = Receiver::start(move |request| match request.path.as_str() {
@@ -98,7 +98,7 @@ fn ended(engine: &Engine, begun: &Answer) -> Value {
 }
 
 #[test]
-fn a_recovery_sends_each_delivery_of_its_range_again_and_none_twice() {
+pub(crate) fn a_recovery_sends_each_delivery_of_its_range_again_and_none_twice() {
     let (_hub, receiver, engine) = an_outage(250);
     // Newest first; the range leaves out the newest fifty or so.
     let dead = engine.deliveries("status=dead&limit=500");
@@ -128,7 +128,7 @@ fn a_recovery_sends_each_delivery_of_its_range_again_and_none_twice() {
 }
 
 #[test]
-fn a_recovery_is_cancelled_or_refused() {
+pub(crate) fn a_recovery_is_cancelled_or_refused() {
     let (_hub, _receiver, engine) = an_outage(3);
     let begin = |body: &str| ask(&engine, "POST", "/v1/recover", body);
     for body in [
@@ -210,7 +210,7 @@ fn who_listens_is_told_of_attempts_as_they_happen() {
 // ---- figures
 
 #[test]
-fn figures_say_how_endpoints_do() {
+pub(crate) fn figures_say_how_endpoints_do() {
     let receiver = Receiver::start(|request| match request.body.as_slice() {
         b"good" => Reply::status(200),
         b"bad" => Reply::status(410),

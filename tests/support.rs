@@ -7,8 +7,10 @@ pub(crate) mod engine;
 pub(crate) mod folder;
 pub(crate) mod guest;
 pub(crate) mod hub;
+pub(crate) mod postgres;
 pub(crate) mod receiver;
 pub(crate) mod registry;
+pub(crate) mod store;
 pub(crate) mod tls;
 
 use std::ffi::OsStr;

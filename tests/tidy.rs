@@ -14,8 +14,10 @@ struct Source {
 // ---- the rules hold
 
 #[test]
-fn only_the_queue_knows_the_database() {
-    assert_eq!(outside(&host(), "rusqlite", &QUEUE), NOTHING);
+fn each_store_alone_knows_its_database() {
+    assert_eq!(outside(&host(), "rusqlite", &SQLITE), NOTHING);
+    assert_eq!(outside(&host(), "tokio_postgres", &POSTGRES), NOTHING);
+    assert_eq!(outside(&host(), "tokio_postgres_rustls", &POSTGRES), NOTHING);
 }
 
 #[test]
@@ -62,9 +64,11 @@ fn the_host_unwraps_nothing() {
 fn a_crate_in_the_wrong_place_is_found() {
     let plant = |path: &str, text: &str| [planted(path, text)];
     let database = "use rusqlite::Connection;\n";
-    assert_eq!(outside(&plant("host/src/admin.rs", database), "rusqlite", &QUEUE).len(), 1);
-    assert_eq!(outside(&plant("host/src/queue/log.rs", database), "rusqlite", &QUEUE), NOTHING);
-    assert_eq!(outside(&plant("host/src/queued.rs", database), "rusqlite", &QUEUE).len(), 1);
+    assert_eq!(outside(&plant("host/src/admin.rs", database), "rusqlite", &SQLITE).len(), 1);
+    assert_eq!(outside(&plant("host/src/queue/log.rs", database), "rusqlite", &SQLITE).len(), 1);
+    let inside = plant("host/src/queue/sqlite/log.rs", database);
+    assert_eq!(outside(&inside, "rusqlite", &SQLITE), NOTHING);
+    assert_eq!(outside(&plant("host/src/queued.rs", database), "rusqlite", &SQLITE).len(), 1);
     for text in
         ["fn f() -> wasmtime::Result<()> {}", "use wasmtime as w;", "extern crate wasmtime;"]
     {
@@ -149,7 +153,8 @@ fn the_whole_source_is_read() {
 // ---- the rules
 
 const NOTHING: [&str; 0] = [];
-const QUEUE: [&str; 1] = ["host/src/queue/"];
+const SQLITE: [&str; 2] = ["host/src/queue/sqlite.rs", "host/src/queue/sqlite/"];
+const POSTGRES: [&str; 2] = ["host/src/queue/postgres.rs", "host/src/queue/postgres/"];
 const PLUGIN: [&str; 2] = ["host/src/plugin/", "host/src/plugin.rs"];
 const LINES_MAX: usize = 500;
 

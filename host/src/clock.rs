@@ -67,27 +67,55 @@ impl fmt::Display for UnixMs {
 
 /// Makes ids that grow with time: milliseconds in the high bits, a count in the
 /// low [`COUNT_BITS`]. They sort as they were made, so a store only appends.
+///
+/// Of several nodes on one store each has a number, and its ids have it as their lowest
+/// [`NODE_BITS`]: what one makes no other does.
 #[derive(Debug)]
-pub(crate) struct IdClock(AtomicU64);
+pub(crate) struct IdClock {
+    last: AtomicU64,
+    /// What is added to every id, and how far ids are apart; set when a node joins.
+    node: AtomicU64,
+    step: AtomicU64,
+}
 
 /// 2^20 ids a millisecond, and 43 bits of milliseconds: enough until year 2248.
 const COUNT_BITS: u32 = 20;
 
+/// 1,024 nodes; each makes 1,024 ids a millisecond and borrows from the next when it needs
+/// more.
+const NODE_BITS: u32 = 10;
+
+/// How many nodes can share a store.
+pub(crate) const NODES_MAX: u32 = 1 << NODE_BITS;
+
 impl IdClock {
     /// Ids after `last`, the newest in the store, even if the clock was set back.
     pub(crate) fn after(last: u64) -> Self {
-        Self(AtomicU64::new(last))
+        Self { last: AtomicU64::new(last), node: AtomicU64::new(0), step: AtomicU64::new(1) }
+    }
+
+    /// From now on, ids of this node; none is before `last`, the newest in the store.
+    pub(crate) fn become_node(&self, number: u32, last: u64, now: UnixMs) {
+        self.step.store(1 << NODE_BITS, Ordering::SeqCst);
+        self.node.store(u64::from(number % NODES_MAX), Ordering::SeqCst);
+        // A clock that is far ahead elsewhere is not followed: its ids would never end.
+        let ahead = first_id_at(now.plus(AHEAD_MAX));
+        self.last.fetch_max(last.min(ahead), Ordering::SeqCst);
     }
 
     /// An id that no earlier call returned.
     pub(crate) fn next(&self, now: UnixMs) -> u64 {
+        let (node, step) = (self.node.load(Ordering::Relaxed), self.step.load(Ordering::Relaxed));
         let floor = first_id_at(now);
-        let step = |last: u64| Some((last + 1).max(floor));
-        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step) {
-            Ok(last) | Err(last) => (last + 1).max(floor),
+        let after = |last: u64| ((last + 1).max(floor).next_multiple_of(step)) + node;
+        match self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| Some(after(it))) {
+            Ok(last) | Err(last) => after(last),
         }
     }
 }
+
+/// How far the clocks of nodes may be apart for their ids to be in one order.
+const AHEAD_MAX: Duration = Duration::from_mins(1);
 
 /// The smallest id made at or after this moment; the largest id there is for one
 /// after the year 2248.
@@ -151,6 +179,22 @@ mod tests {
         let second = ids.next(UnixMs(1_000));
         assert!(first >= first_id_at(UnixMs(6_000)));
         assert!(second > first);
+    }
+
+    #[test]
+    fn two_nodes_make_no_id_twice() {
+        let nodes = [3, 1023].map(|number| {
+            let ids = IdClock::after(0);
+            ids.become_node(number, first_id_at(UnixMs(5_000)) + 77, UnixMs(5_000));
+            ids
+        });
+        let mut made = std::collections::HashSet::new();
+        for _ in 0..5_000 {
+            for ids in &nodes {
+                let id = ids.next(UnixMs(5_000));
+                assert!(id > first_id_at(UnixMs(5_000)) && made.insert(id), "{id}");
+            }
+        }
     }
 
     #[test]

@@ -31,10 +31,21 @@ use crate::retry::RetryPolicy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct DeliveryId(pub(crate) u64);
 
+/// What a delivery is in hand by. The store gives it, and takes nothing down that comes
+/// with one that it has ended since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lease(pub(crate) i64);
+
+impl Lease {
+    /// Of a store that belongs to one process for life: its leases end with it.
+    pub(crate) const OF_THE_PROCESS: Self = Self(1);
+}
+
 /// A delivery in hand: leased, its event in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) id: DeliveryId,
+    pub(crate) lease: Lease,
     /// Shared by all deliveries of one event.
     pub(crate) event: Arc<Event>,
     /// The route's name. The route itself is looked up at every attempt, so a

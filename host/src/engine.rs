@@ -50,9 +50,9 @@ impl Engine {
         // From the writer's thread into the runtime: one task spreads a commit's
         // deliveries from inside, where waking another task is cheap.
         let (sender, mut commits) = mpsc::unbounded_channel();
-        let handover = Box::new(move |committed| drop(sender.send(committed)));
+        let handover = Arc::new(move |committed| drop(sender.send(committed)));
         let hub = snapshot.hub.clone();
-        let queue = Queue::open(&hub.store, hub.store_bytes_max, handover)?;
+        let queue = Queue::open(&hub.store, hub.store_terms, handover).await?;
         let kept = queue.subscriptions(clock::now()).await?;
         let subscriptions = Subscriptions::open(kept, &mut snapshot)?;
         let engine = Arc::new_cyclic(|engine| Self {

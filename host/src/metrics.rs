@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
@@ -143,6 +143,11 @@ pub(crate) fn render(engine: &Engine, backlog: &[Backlog]) -> Result<String, std
         "writes_waiting",
         "Writes that wait for the next commit",
         gauge(engine.queue.depth()),
+    );
+    now.register(
+        "fenced",
+        "Attempts that were not recorded because another node had taken their delivery over",
+        ConstCounter::new(engine.queue.fenced()),
     );
     let waiting = Family::<OfRoute, Gauge>::default();
     let snapshot = engine.snapshot();

@@ -71,12 +71,7 @@ async fn attempt_by(
         Ok(false) => {}
         Ok(true) => {
             engine.metrics.filtered();
-            return Settlement {
-                delivery: delivery.id,
-                made: Made::Nothing(None),
-                next: Next::Filtered,
-                now: started,
-            };
+            return Settlement::of(delivery, Made::Nothing(None), Next::Filtered, started);
         }
         Err(fault) => {
             let end = Ended { outcome: Err(fault), trace: Trace::default(), open };
@@ -204,30 +199,20 @@ fn settlement(
     let now = clock::now();
     let luck = fastrand::f64();
     let next = after_attempt(attempt.outcome, attempt.number, policy, retry_after, now, luck);
-    Settlement { delivery: delivery.id, made: Made::Attempt(attempt), next, now }
+    Settlement::of(delivery, Made::Attempt(attempt), next, now)
 }
 
 /// A delivery that nobody is called for: its endpoint is disabled.
 pub(crate) fn refused(delivery: &Delivery, disabled: &Disabled) -> Settlement {
     let message = format!("since {}: {}", disabled.since, disabled.reason);
     let fault = Fault::reject("endpoint.disabled", message);
-    Settlement {
-        delivery: delivery.id,
-        made: Made::Nothing(Some(fault)),
-        next: Next::Dead,
-        now: clock::now(),
-    }
+    Settlement::of(delivery, Made::Nothing(Some(fault)), Next::Dead, clock::now())
 }
 
 /// A delivery whose subscription was deleted.
 pub(crate) fn orphaned(delivery: &Delivery) -> Settlement {
     let fault = Fault::reject("subscription.deleted", "its subscription was deleted");
-    Settlement {
-        delivery: delivery.id,
-        made: Made::Nothing(Some(fault)),
-        next: Next::Dead,
-        now: clock::now(),
-    }
+    Settlement::of(delivery, Made::Nothing(Some(fault)), Next::Dead, clock::now())
 }
 
 /// An attempt that ended in a bug of ours: recorded, and tried again by the

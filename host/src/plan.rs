@@ -17,6 +17,7 @@ use crate::config::Problem;
 use crate::delivery::Status;
 use crate::event::Event;
 use crate::pipeline::{self, Verdict};
+use crate::queue::Location;
 use crate::queue::recorded::{Recorded, RecordedDelivery, RecordedRequest};
 use crate::snapshot::{Loader, Snapshot};
 use crate::subscription::SubscriptionId;
@@ -70,7 +71,7 @@ impl Plan {
     }
 
     /// Where the folder's engine keeps its store.
-    pub(crate) fn store(&self) -> &Path {
+    pub(crate) fn store(&self) -> &Location {
         &self.snapshots[0].hub.store
     }
 

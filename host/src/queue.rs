@@ -3,33 +3,38 @@
 //!
 //! All writing is done by one thread ([`writer`]) that puts whatever has gathered
 //! since its last commit into the next one: concurrent requests share an fsync.
-//! All SQL is in [`sqlite`]; reading for people is in [`log`], reading what was
-//! sent in [`recorded`].
+//! Reading for people is in [`log`], what was sent in [`recorded`].
+//!
+//! Two stores can do it: a file in [`sqlite`], for one process, and a database in
+//! [`postgres`], for many. Each has all of its SQL; what they share is [`store`].
 
-mod columns;
 pub(crate) mod log;
+mod postgres;
 pub(crate) mod recorded;
 mod retention;
 mod sqlite;
-mod steer;
+mod store;
 pub(crate) mod subscriptions;
+mod values;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::attempt::{Attempt, Fault};
 use crate::clock::{IdClock, UnixMs};
-use crate::delivery::{Delivery, DeliveryId, Next};
+use crate::delivery::{Delivery, DeliveryId, Lease, Next, Status};
 use crate::endpoint::{HealthRecord, OrderKey};
 use crate::event::{Event, EventId};
 use crate::lane::Slot;
 
+pub(crate) use postgres::Address;
 pub(crate) use retention::Retention;
-pub(crate) use steer::Cancelled;
 use subscriptions::{AllKept, KeptChange};
 pub(crate) use writer::{Committed, Handover};
 
@@ -39,6 +44,7 @@ pub(crate) struct Queue {
     writer: Arc<writer::Writer>,
     ids: Arc<IdClock>,
     reader: log::Log,
+    fenced: Arc<AtomicU64>,
 }
 
 /// An event that asks to be kept.
@@ -76,9 +82,19 @@ pub(crate) struct NewDelivery {
 #[derive(Debug)]
 pub(crate) struct Settlement {
     pub(crate) delivery: DeliveryId,
+    pub(crate) lease: Lease,
+    pub(crate) route: Arc<str>,
+    pub(crate) key: Option<OrderKey>,
     pub(crate) made: Made,
     pub(crate) next: Next,
     pub(crate) now: UnixMs,
+}
+
+impl Settlement {
+    pub(crate) fn of(delivery: &Delivery, made: Made, next: Next, now: UnixMs) -> Self {
+        let Delivery { id, lease, ref route, key, .. } = *delivery;
+        Self { delivery: id, lease, route: route.clone(), key, made, next, now }
+    }
 }
 
 /// What there is to write down of a delivery's turn.
@@ -125,6 +141,38 @@ pub(crate) struct Waiting {
     pub(crate) first_due: UnixMs,
 }
 
+/// What became of the wish to end a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// It waited, and is dead now.
+    Done,
+    /// An attempt is under way, or about to be.
+    InHand,
+    /// It had ended before.
+    Ended(Status),
+    /// There is none of that id.
+    Unknown,
+}
+
+/// Where the store is.
+#[derive(Clone, Debug)]
+pub(crate) enum Location {
+    /// A file, for one process.
+    Sqlite(PathBuf),
+    /// A database, for many.
+    Postgres(Box<Address>),
+}
+
+/// How a store is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Above this size no more is taken in; what is accepted goes on.
+    pub(crate) bytes_max: u64,
+    /// How long a node of several may be silent before the others take over what it has
+    /// in hand.
+    pub(crate) lease: Duration,
+}
+
 /// Why the queue could not do its part.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum QueueError {
@@ -153,17 +201,28 @@ pub(crate) enum QueueError {
 pub(crate) const COMMANDS_MAX: usize = 65_536;
 
 impl Queue {
-    /// Open or create the store. Above `bytes_max` it accepts no more. `handover` gets what each commit made ready.
-    pub(crate) fn open(
-        path: &Path,
-        bytes_max: u64,
+    /// Open or create the store. `handover` gets what each commit made ready.
+    pub(crate) async fn open(
+        location: &Location,
+        terms: Terms,
         handover: Handover,
     ) -> Result<Self, QueueError> {
-        let store = sqlite::Store::open(path, bytes_max)?;
-        let ids = Arc::new(IdClock::after(store.last_id()?));
-        let reader = log::Log::open(path, store.columns.tails.clone())?;
-        let writer = Arc::new(writer::Writer::start(store, ids.clone(), handover)?);
-        Ok(Self { writer, ids, reader })
+        let (store, ids, reader, fenced): (Box<dyn store::Store>, _, _, _) = match location {
+            Location::Sqlite(path) => {
+                let store = sqlite::Store::open(path, terms.bytes_max)?;
+                let reader = log::Log::Sqlite(sqlite::log::Log::open(path, store.tails())?);
+                let ids = store.ids();
+                (Box::new(store), ids, reader, Arc::default())
+            }
+            Location::Postgres(address) => {
+                let store = postgres::Store::open(address, terms, handover.clone()).await?;
+                let reader = log::Log::of(location).await?;
+                let (ids, fenced) = (store.ids(), store.fenced());
+                (Box::new(store), ids, reader, fenced)
+            }
+        };
+        let writer = Arc::new(writer::Writer::start(store, handover)?);
+        Ok(Self { writer, ids, reader, fenced })
     }
 
     pub(crate) fn next_event_id(&self, now: UnixMs) -> EventId {
@@ -207,8 +266,8 @@ impl Queue {
     }
 
     /// Give a leased delivery back, unattempted.
-    pub(crate) fn release(&self, delivery: DeliveryId) {
-        self.writer.note(writer::Fact::Released(delivery));
+    pub(crate) fn release(&self, delivery: &Delivery) {
+        self.writer.note(writer::Fact::Released(delivery.id, delivery.lease));
     }
 
     /// A new delivery of the same event, due now; `as_new` copies the event
@@ -304,6 +363,11 @@ impl Queue {
         self.writer.depth()
     }
 
+    /// How much was not recorded because another node had taken it over.
+    pub(crate) fn fenced(&self) -> u64 {
+        self.fenced.load(Ordering::Relaxed)
+    }
+
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> writer::Command,
@@ -311,6 +375,25 @@ impl Queue {
         let (reply, answer) = oneshot::channel();
         self.writer.push(command(reply))?;
         answer.await.unwrap_or_else(|_| Err(QueueError::Broken("the writer has stopped".into())))
+    }
+}
+
+impl Location {
+    /// The file, where it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(address) => write!(f, "{address}"),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::allocator;
 use crate::clock::{self, UnixMs};
 use crate::config::Problem;
 use crate::engine::Engine;
+use crate::queue::Location;
 use crate::snapshot::{Changes, Loader};
 
 /// Asks for a reload, and tells how the last one went.
@@ -76,7 +77,10 @@ impl Reloader {
         let reloader = Self { requests, last: Arc::clone(&last) };
         // The paths that are told are absolute, whatever the folder was called.
         let folder = fs::canonicalize(loader.folder())?;
-        let store = engine.snapshot().hub.store.parent().and_then(|it| fs::canonicalize(it).ok());
+        let store = match &engine.snapshot().hub.store {
+            Location::Sqlite(path) => path.parent().and_then(|it| fs::canonicalize(it).ok()),
+            Location::Postgres(_) => None,
+        };
         let files = Files::watch(&folder, store, touched, touches);
         let hangup = signal(SignalKind::hangup())?;
         let watch = Watch {

@@ -69,13 +69,18 @@ impl Vault {
         Self { keys: keys.iter().map(with_id).collect() }
     }
 
+    /// Without one nothing can be sealed.
+    pub(crate) fn has_a_key(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Is there nothing newer than the key of that id?
     pub(crate) fn is_newest(&self, id: &KeyId) -> bool {
         self.keys.first().is_some_and(|(newest, _)| newest == id)
     }
 
     pub(crate) fn seal(&self, place: Place<'_>, text: &str) -> Sealed {
-        let (id, cipher) = self.keys.first().expect("a vault is made with a key");
+        let (id, cipher) = self.keys.first().expect("asked before: has_a_key");
         let nonce = XNonce::generate();
         let payload = Payload { msg: text.as_bytes(), aad: &place.bytes() };
         let sealed = cipher.encrypt(&nonce, payload).expect("a secret is shorter than 256 GB");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::plugin;
+use super::{plugin, store};
 
 /// A hub folder. It begins with one source `erp` for one token [`TOKEN`], ports
 /// that the system chooses, and loopback endpoints allowed. Cheap to clone; the
@@ -24,7 +24,23 @@ impl Hub {
 
     /// With further keys for `[delivery]`, and further tables.
     pub(crate) fn with(delivery: &str, tables: &str) -> Self {
+        match store::new() {
+            None => Self::stored(None, delivery, tables),
+            Some(url) => Self::stored(Some(&url), delivery, tables),
+        }
+    }
+
+    /// With the store of that URL, or a file in the folder.
+    pub(crate) fn stored(url: Option<&str>, delivery: &str, tables: &str) -> Self {
         let hub = Self(Arc::new(tempfile::tempdir().expect("a temporary folder")));
+        let mut tables = tables.to_owned();
+        if let Some(url) = url {
+            let start = "[store]\n";
+            if !tables.contains(start) {
+                tables = format!("{start}{tables}");
+            }
+            tables = tables.replace(start, &format!("{start}url = \"{url}\"\n"));
+        }
         let text = format!(
             "[listen]\npublic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n\
              [delivery]\nallow_networks = [\"127.0.0.0/8\"]\n{delivery}\n\n\

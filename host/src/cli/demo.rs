@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{say, serve};
+use crate::queue::Location;
 use crate::snapshot;
 use exchange::Exchange;
 use receiver::Receipt;
@@ -56,7 +57,7 @@ impl Demo {
         // A store of its own, gone afterwards: a second run sends the same events again.
         let store = TemporaryFolder::new()?;
         let hub = Arc::get_mut(&mut snapshot.hub).context("the configuration is in use")?;
-        hub.store = store.0.join("plugpost.db");
+        hub.store = Location::Sqlite(store.0.join("plugpost.db"));
 
         let (receipts, mut arrivals) = mpsc::unbounded_channel();
         let receiver = receiver::start(exchanges.clone(), receipts).await?;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::diff::{self, indented, pretty, text};
 use super::{block_on, check, say};
 use crate::plan::{Difference, Fate, Message, Plan};
+use crate::queue::Location;
 use crate::queue::log::Log;
 
 /// Show what a folder's routes and plugins would send otherwise than it was sent
@@ -65,11 +66,16 @@ impl Arguments {
     }
 
     async fn compare(&self, plan: Plan) -> anyhow::Result<(Vec<Difference>, usize, usize)> {
-        let store = self.store.as_deref().unwrap_or(plan.store());
-        if !store.is_file() {
-            bail!("there is no store {}: no event was recorded yet", store.display());
+        let store = match &self.store {
+            Some(path) => &Location::Sqlite(path.clone()),
+            None => plan.store(),
+        };
+        if let Location::Sqlite(path) = store
+            && !path.is_file()
+        {
+            bail!("there is no store {store}: no event was recorded yet");
         }
-        let log = Log::of_file(store).with_context(|| store.display().to_string())?;
+        let log = Log::of(store).await.with_context(|| store.to_string())?;
         let (sender, mut recorded) = mpsc::channel(READ_AHEAD);
         let last = self.last;
         let read = tokio::spawn(async move {

@@ -64,7 +64,7 @@ pub(super) async fn start(snapshot: Snapshot, loader: Option<Loader>) -> anyhow:
     let traces = hub.traces.as_ref().map(Traces::to).transpose().context("cannot send traces")?;
     let engine = Engine::start(snapshot, traces.unwrap_or_default())
         .await
-        .with_context(|| format!("cannot open the store {}", hub.store.display()))?;
+        .with_context(|| format!("cannot open the store {}", hub.store))?;
 
     allocator::give_back();
 

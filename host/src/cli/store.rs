@@ -35,18 +35,20 @@ impl Store {
             return Ok(false);
         }
         let store = &read.hub.store;
-        if !store.is_file() {
-            bail!("there is no store {}", store.display());
-        }
-        let file = vault::key_file(store);
         let mut keys = read.hub.secret_keys.unwrap_or_default();
-        let of_file = vault::read_key_file(&file);
-        keys.extend(of_file.with_context(|| file.display().to_string())?.unwrap_or_default());
+        if let Some(path) = store.file() {
+            if !path.is_file() {
+                bail!("there is no store {store}");
+            }
+            let file = vault::key_file(path);
+            let of_file = vault::read_key_file(&file);
+            keys.extend(of_file.with_context(|| file.display().to_string())?.unwrap_or_default());
+        }
         let Some(newest) = keys.first().map(KeyId::of) else {
             bail!("there is no key: give one in {}", vault::VARIABLE);
         };
         let vault = Vault::new(&keys);
-        let (all, changed) = reseal(store, |owner, it| {
+        let resealed = reseal(store, |owner, it| {
             if vault.is_newest(&it.sealed.key) {
                 return Ok(None);
             }
@@ -56,8 +58,10 @@ impl Store {
                 format!("the {} `{}` of the subscription {owner}: {error}", it.purpose, it.name)
             })?;
             Ok(Some(vault.seal(place, &text)))
-        })
-        .with_context(|| format!("nothing was changed in {}", store.display()))?;
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let resealed = runtime.block_on(resealed);
+        let (all, changed) = resealed.with_context(|| format!("nothing was changed in {store}"))?;
         say(format!(
             "{changed} of {all} secrets sealed anew; all are sealed with the key {newest}"
         ))?;

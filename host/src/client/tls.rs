@@ -51,6 +51,11 @@ static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     Arc::new(roots)
 });
 
+/// Whom everybody on this machine trusts.
+pub(crate) fn system_roots() -> Arc<RootCertStore> {
+    SYSTEM.clone()
+}
+
 /// The certificates to trust, from PEM.
 pub(crate) fn trust(pem: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();

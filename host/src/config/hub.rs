@@ -20,7 +20,7 @@ use super::route;
 use super::traces::TracesKeys;
 use super::{SecretFrom, is_name, secret};
 use crate::event::OWN_SOURCE;
-use crate::queue::Retention;
+use crate::queue::{Address, Location, Retention, Terms};
 use crate::registry::Pinned;
 use crate::route::DEFAULT_TENANT;
 use crate::vault::{self, SecretKey};
@@ -28,11 +28,12 @@ use crate::vault::{self, SecretKey};
 /// The engine's own settings.
 #[derive(Debug)]
 pub(crate) struct Hub {
+    /// Where its files are.
+    folder: PathBuf,
     pub(crate) public: SocketAddr,
     pub(crate) admin: SocketAddr,
-    pub(crate) store: PathBuf,
-    /// Above this size no more is taken in; what is accepted goes on.
-    pub(crate) store_bytes_max: u64,
+    pub(crate) store: Location,
+    pub(crate) store_terms: Terms,
     /// How long events and payloads are kept after they came in, and how much.
     pub(crate) retention: Retention,
     pub(crate) allow_networks: Vec<IpNet>,
@@ -106,10 +107,11 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
     Document::new(file, text, found).read(|root| {
         let Plugins { pins, fetched } = Plugins::read(&root);
         let mut hub = Hub {
+            folder: folder.into(),
             public: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
-            store: folder.join("plugpost.db"),
-            store_bytes_max: 16 << 30,
+            store: Location::Sqlite(folder.join("plugpost.db")),
+            store_terms: Terms { bytes_max: 16 << 30, lease: Duration::from_secs(15) },
             retention: Retention {
                 rows: Duration::from_hours(30 * 24),
                 payloads: None,
@@ -157,6 +159,12 @@ pub(super) fn read(file: &Path, text: &str, folder: &Path, found: &mut Found) ->
 const START: super::Position = super::Position { line: 1, column: 1 };
 
 impl Hub {
+    /// Where what was pulled is kept: beside the store's file, or else in the folder.
+    pub(crate) fn cache(&self) -> PathBuf {
+        let beside = self.store.file().map(|it| it.with_extension("plugins"));
+        beside.unwrap_or_else(|| self.folder.join("plugpost.plugins"))
+    }
+
     /// Returns where the admin address stands.
     fn take_listen(&mut self, root: &Table<'_, '_>) -> Option<super::Position> {
         let listen = root.table("listen")?;
@@ -171,13 +179,23 @@ impl Hub {
 
     fn take_store(&mut self, root: &Table<'_, '_>, folder: &Path) {
         let Some(store) = root.table("store") else { return };
-        let path = |text: &str| match text.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => Ok(folder.join(path)),
-            _ => Err(format!("`{text}` is not a store such as `sqlite:plugpost.db`")),
-        };
-        set(&mut self.store, store.value.parsed("url", path));
+        if store.value.is_table("url") {
+            // A URL with a password comes from where secrets do. Where none is read, the
+            // store still is the one that it names.
+            if let Some(table) = store.value.table("url")
+                && let Some(url) = secret::read_always(&table, folder)
+            {
+                match location(&url.text, folder) {
+                    Ok(location) => self.store = location,
+                    Err(message) => store.value.problem(url.at, message),
+                }
+            }
+        } else {
+            set(&mut self.store, store.value.parsed("url", |text| location(text, folder)));
+        }
         let bytes = store.value.integer("bytes_max", STORE_BYTES_MIN..i64::MAX);
-        set(&mut self.store_bytes_max, bytes.map(|it| it.map(i64::unsigned_abs)));
+        set(&mut self.store_terms.bytes_max, bytes.map(|it| it.map(i64::unsigned_abs)));
+        set(&mut self.store_terms.lease, store.value.parsed("lease", lease));
         if let Some(key) = store.value.table("secret_key")
             && let Some(SecretFrom { text, .. }) = secret::read(&key, folder)
             && !root.document().has_stand_ins()
@@ -321,6 +339,29 @@ fn token_secret(
             );
             None
         }
+    }
+}
+
+/// Where the store is, by its URL.
+fn location(url: &str, folder: &Path) -> Result<Location, String> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => Ok(Location::Sqlite(folder.join(path))),
+        Some(("postgres" | "postgresql", _)) => {
+            Address::parse(url, folder).map(|it| Location::Postgres(Box::new(it)))
+        }
+        // What stands here can be half of a password.
+        _ => Err("this is not a store such as `sqlite:plugpost.db` or \
+                  `postgres://user@host/database`"
+            .into()),
+    }
+}
+
+/// Long enough that a busy machine renews in time.
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = super::document::parse_duration(text)?;
+    match (Duration::from_secs(2)..=Duration::from_mins(5)).contains(&lease) {
+        true => Ok(lease),
+        false => Err(format!("`{text}`: a lease goes from 2s to 5m")),
     }
 }
 

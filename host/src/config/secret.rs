@@ -48,15 +48,26 @@ pub(super) fn read_all(
 
 /// `{ env = "NAME" }` or `{ file = "path" }`, with an `encoding` if need be.
 pub(super) fn read(secret: &Marked<Table<'_, '_>>, folder: &Path) -> Option<SecretFrom> {
+    read_unless(secret.value.document().has_stand_ins(), secret, folder)
+}
+
+/// The same, where others get stand-ins as well.
+pub(super) fn read_always(secret: &Marked<Table<'_, '_>>, folder: &Path) -> Option<SecretFrom> {
+    read_unless(false, secret, folder)
+}
+
+fn read_unless(
+    stand_in: bool,
+    secret: &Marked<Table<'_, '_>>,
+    folder: &Path,
+) -> Option<SecretFrom> {
     let Marked { value: table, at } = secret;
     let encoding = table.parsed("encoding", |text| {
         Encoding::from_name(text)
             .ok_or_else(|| format!("`{text}` is no encoding: text, base64, hex, standard-webhooks"))
     });
     let read = match (table.string("env"), table.string("file")) {
-        (Some(_), None) | (None, Some(_)) if table.document().has_stand_ins() => {
-            Ok((STAND_IN.to_owned(), None))
-        }
+        (Some(_), None) | (None, Some(_)) if stand_in => Ok((STAND_IN.to_owned(), None)),
         (Some(name), None) => match env::var(&name.value) {
             Ok(text) if !text.is_empty() => Ok((text, None)),
             Ok(_) => Err((name.at, format!("the environment variable {} is empty", name.value))),

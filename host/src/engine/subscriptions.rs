@@ -20,7 +20,7 @@ use crate::queue::subscriptions::{AllKept, KeptChange};
 use crate::route::{Live, Route};
 use crate::snapshot::{Snapshot, Wrong};
 use crate::subscription::{Staged, Subscription, SubscriptionId};
-use crate::vault::Vault;
+use crate::vault::{self, Vault};
 
 use stored::{kept, opened, vault};
 
@@ -229,6 +229,7 @@ impl Engine {
             let bound = tokio::task::spawn_blocking(bind).await;
             bound.unwrap_or_else(|_| Err(QueueError::Broken("a bug in plugpost".into()).into()))?
         };
+        self.can_seal(&changes)?;
         let rows = changes.iter().map(|it| match it {
             Change::Put(live) => {
                 KeptChange::Put(kept(&self.subscriptions.vault, &live.subscription))
@@ -257,6 +258,27 @@ impl Engine {
         }
         self.subscriptions.changed.notify_one();
         Ok(())
+    }
+
+    /// Nodes that share a store share its key: none of them makes one.
+    fn can_seal(&self, changes: &[Change]) -> Result<(), NotKept> {
+        let secret = changes.iter().find_map(|it| match it {
+            Change::Put(live) => {
+                let it = &live.subscription;
+                (!it.form.secrets.is_empty() || !it.form.headers.is_empty()).then_some(it.id)
+            }
+            Change::Deleted(_) | Change::Note { .. } => None,
+        });
+        match secret {
+            Some(id) if !self.subscriptions.vault.has_a_key() => {
+                let message = format!(
+                    "there is no key to seal them with: give every node the same in {}",
+                    vault::VARIABLE
+                );
+                Err(NotKept::Wrong(id, vec![("secrets".into(), message)]))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn put_in_force(&self, bound_with: &Snapshot, changes: &[Change], now: UnixMs) {

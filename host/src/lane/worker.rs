@@ -56,7 +56,7 @@ impl Worker {
                 lane.settle(engine, &delivery, slot, settlement, None);
             }
             // Its route is gone: it waits in the store.
-            Ok(None) => engine.queue.release(delivery.id),
+            Ok(None) => engine.queue.release(&delivery),
             Err(_) => {
                 let settlement = pipeline::panicked(&delivery);
                 lane.settle(engine, &delivery, slot, settlement, None);
@@ -111,7 +111,7 @@ impl Lane {
             let Lesson { change, rested, record, back } =
                 self.learn(attempt.heard(), is_last, route, now);
             for (delivery, _) in &back {
-                engine.queue.release(delivery.id);
+                engine.queue.release(delivery);
             }
             // Telling of telling would not end.
             if &*delivery.event.source != OWN_SOURCE {

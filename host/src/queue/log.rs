@@ -1,39 +1,23 @@
 //! The delivery log, read-only: what people ask of the store. It never waits for
 //! the writer, and the writer never waits for it.
 
-mod hints;
 mod rows;
-mod search;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
-
-use super::QueueError;
-use super::columns::Tails;
-use super::sqlite::{signed, unsigned};
-use crate::clock::{UnixMs, first_id_at};
+use super::recorded::Recorded;
+use super::{Location, QueueError, postgres, sqlite};
+use crate::clock::{UnixMs, first_id_at, id_floor, id_from_text};
 use crate::delivery::{DeliveryId, Status};
 use crate::event::{EventId, TypePattern};
 
 pub(crate) use rows::{AttemptRow, DeliveryRow, EventDetail, EventRow};
-use rows::{attempt_row, delivery_row, event_detail};
-pub(crate) use search::Text;
+pub(super) use rows::{RequestRow, as_text};
 
-/// Reads the store. Cheap to clone.
+/// Reads a store. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
-    path: Arc<Path>,
-    /// Connections that nobody uses at the moment.
-    idle: Arc<Mutex<Vec<Connection>>>,
-    /// Rows that no block has yet.
-    tails: Arc<Tails>,
+pub(crate) enum Log {
+    Sqlite(sqlite::log::Log),
+    Postgres(postgres::log::Log),
 }
-
-/// How many connections wait for the next question; more are opened and closed.
-const IDLE_MAX: usize = 4;
 
 /// Which events, and which deliveries by their event.
 #[derive(Clone, Debug, Default)]
@@ -68,21 +52,84 @@ pub(crate) struct Backlog {
     pub(crate) oldest: UnixMs,
 }
 
+/// What `q` looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// Ids of deliveries from the first to the last.
+    Deliveries(u64, u64),
+    /// Ids of events from the first to the last.
+    Events(u64, u64),
+    /// Words of an error.
+    Error(String),
+}
+
+/// The shortest start of an event's id that is looked for: events of half a minute.
+const EVENT_START_MIN: usize = 8;
+
+impl Text {
+    /// An id or the start of one, or words.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if let Some(start) = text.strip_prefix("dlv_")
+            && let Some((first, last)) = id_floor(start)
+        {
+            return Ok(Self::Deliveries(first, last));
+        }
+        if let Some(start) = text.strip_prefix("evt_")
+            && let Some((first, last)) = id_floor(start)
+        {
+            return match start.len() < EVENT_START_MIN {
+                true => Err(format!("at least {EVENT_START_MIN} characters after evt_")),
+                false => Ok(Self::Events(first, last)),
+            };
+        }
+        // Thirteen characters without their prefix are an event's id: what receivers see.
+        match id_from_text(text) {
+            Some(id) => Ok(Self::Events(id, id)),
+            None => Ok(Self::Error(text.to_lowercase())),
+        }
+    }
+}
+
 impl EventFilter {
     /// The ids it admits: from the first, before the second.
-    fn ids(&self) -> (u64, u64) {
+    pub(super) fn ids(&self) -> (u64, u64) {
         let since = self.since.map_or(0, first_id_at);
         let until = self.until.map_or(i64::MAX.cast_unsigned(), first_id_at);
         (since, until.min(self.before.unwrap_or(u64::MAX)))
     }
+
+    pub(super) fn takes(&self, event_type: &str, subject: Option<&str>, source: &str) -> bool {
+        self.event_type.as_ref().is_none_or(|it| it.matches(event_type))
+            && self.subject.as_deref().is_none_or(|it| subject == Some(it))
+            && self.source.as_deref().is_none_or(|it| source == it)
+    }
+}
+
+impl DeliveryFilter {
+    pub(super) fn takes(&self, row: &DeliveryRow) -> bool {
+        let has_words = |words: &str| {
+            row.last_error.as_ref().is_some_and(|it| it.to_lowercase().contains(words))
+        };
+        self.of.takes(&row.event_type, row.subject.as_deref(), &row.source)
+            && self.status.is_none_or(|it| row.status == it.as_str())
+            && self.route.as_ref().is_none_or(|it| row.route == *it)
+            && self.endpoint.as_ref().is_none_or(|it| row.endpoint == *it)
+            && match &self.of.text {
+                Some(Text::Error(words)) => has_words(words),
+                _ => true,
+            }
+    }
 }
 
 impl Log {
-    pub(super) fn open(path: &Path, tails: Arc<Tails>) -> Result<Self, QueueError> {
-        let log = Self { path: path.into(), idle: Arc::default(), tails };
-        let connection = log.connect()?;
-        log.idle.lock().push(connection);
-        Ok(log)
+    /// A store that may be in use by an engine, for what was recorded in it.
+    pub(crate) async fn of(location: &Location) -> Result<Self, QueueError> {
+        match location {
+            Location::Sqlite(path) => Ok(Self::Sqlite(sqlite::log::Log::of_file(path)?)),
+            Location::Postgres(address) => {
+                Ok(Self::Postgres(postgres::log::Log::open(address).await?))
+            }
+        }
     }
 
     /// Deliveries, newest first.
@@ -90,14 +137,18 @@ impl Log {
         &self,
         filter: DeliveryFilter,
     ) -> Result<Vec<DeliveryRow>, QueueError> {
-        let tails = self.tails.clone();
-        self.read(move |connection| search::deliveries(connection, &tails, &filter)).await
+        match self {
+            Self::Sqlite(it) => it.deliveries(filter).await,
+            Self::Postgres(it) => it.deliveries(filter).await,
+        }
     }
 
     /// Events, newest first.
     pub(crate) async fn events(&self, filter: EventFilter) -> Result<Vec<EventRow>, QueueError> {
-        let tails = self.tails.clone();
-        self.read(move |connection| search::events(connection, &tails, &filter)).await
+        match self {
+            Self::Sqlite(it) => it.events(filter).await,
+            Self::Postgres(it) => it.events(filter).await,
+        }
     }
 
     /// One delivery with its attempts, oldest first.
@@ -105,33 +156,18 @@ impl Log {
         &self,
         id: DeliveryId,
     ) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>, QueueError> {
-        self.read(move |connection| {
-            let id = signed(id.0);
-            let sql = format!("{} WHERE d.id = ?1", rows::DELIVERIES);
-            let row = connection.prepare_cached(&sql)?.query_row([id], delivery_row).optional()?;
-            let Some(row) = row else { return Ok(None) };
-            let sql =
-                "SELECT a.number, a.started, a.duration_us, a.outcome, a.status_code, a.error_code,
-                        a.error, a.method, a.url, a.headers, a.body, a.excerpt, a.snapshot,
-                        a.plugins
-                 FROM attempts a WHERE a.delivery = ?1 ORDER BY a.number";
-            let mut statement = connection.prepare_cached(sql)?;
-            let attempts = statement.query_map([id], attempt_row)?.collect::<Result<_, _>>()?;
-            Ok(Some((row, attempts)))
-        })
-        .await
+        match self {
+            Self::Sqlite(it) => it.delivery(id).await,
+            Self::Postgres(it) => it.delivery(id).await,
+        }
     }
 
     /// One event with its data.
     pub(crate) async fn event(&self, id: EventId) -> Result<Option<EventDetail>, QueueError> {
-        self.read(move |connection| {
-            let sql = "SELECT e.id, e.type, e.subject, s.text, e.time, e.attributes, e.data,
-                              e.data_pruned
-                       FROM events e JOIN labels s ON s.id = e.source WHERE e.id = ?1";
-            let mut statement = connection.prepare_cached(sql)?;
-            Ok(statement.query_row([signed(id.0)], event_detail).optional()?)
-        })
-        .await
+        match self {
+            Self::Sqlite(it) => it.event(id).await,
+            Self::Postgres(it) => it.event(id).await,
+        }
     }
 
     /// Deliveries that a recovery is about, oldest first, after that one and up to `until`.
@@ -140,64 +176,37 @@ impl Log {
         filter: DeliveryFilter,
         after: u64,
     ) -> Result<Vec<DeliveryId>, QueueError> {
-        self.read(move |connection| search::oldest_first(connection, &filter, after)).await
+        match self {
+            Self::Sqlite(it) => it.to_recover(filter, after).await,
+            Self::Postgres(it) => it.to_recover(filter, after).await,
+        }
     }
 
     /// What waits in the store, by route.
     pub(crate) async fn backlog(&self) -> Result<Vec<Backlog>, QueueError> {
-        self.read(|connection| {
-            let sql = "SELECT r.text, w.count, w.oldest FROM
-                           (SELECT route, count(*) AS count, min(id) AS oldest FROM deliveries
-                            WHERE status = 0 AND leased = 0 GROUP BY route) w
-                       JOIN labels r ON r.id = w.route";
-            let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map(params![], |row| {
-                Ok(Backlog {
-                    route: row.get(0)?,
-                    deliveries: unsigned(row.get(1)?),
-                    oldest: crate::clock::ms_of_id(unsigned(row.get(2)?)),
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
+        match self {
+            Self::Sqlite(it) => it.backlog().await,
+            Self::Postgres(it) => it.backlog().await,
+        }
     }
 
     /// Does the store answer?
     pub(crate) async fn answers(&self) -> Result<(), QueueError> {
-        self.read(|connection| {
-            let sql = "SELECT coalesce(max(id), 0) FROM deliveries";
-            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))?)
-        })
-        .await
-        .map(drop)
+        match self {
+            Self::Sqlite(it) => it.answers().await,
+            Self::Postgres(it) => it.answers().await,
+        }
     }
 
-    pub(super) async fn read<T: Send + 'static>(
+    /// The last events, newest first, each with its deliveries; handed over one by one.
+    pub(crate) async fn recorded(
         &self,
-        question: impl FnOnce(&Connection) -> Result<T, QueueError> + Send + 'static,
-    ) -> Result<T, QueueError> {
-        let log = self.clone();
-        let answer = tokio::task::spawn_blocking(move || {
-            let connection = match log.idle.lock().pop() {
-                Some(connection) => connection,
-                None => log.connect()?,
-            };
-            let answer = question(&connection);
-            let mut idle = log.idle.lock();
-            if idle.len() < IDLE_MAX {
-                idle.push(connection);
-            }
-            answer
-        });
-        answer.await.unwrap_or_else(|error| Err(QueueError::Broken(error.to_string().into())))
-    }
-
-    fn connect(&self) -> Result<Connection, QueueError> {
-        let path: PathBuf = self.path.to_path_buf();
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.pragma_update(None, "query_only", true)?;
-        Ok(connection)
+        last: usize,
+        each: impl FnMut(Recorded) + Send + 'static,
+    ) -> Result<(), QueueError> {
+        match self {
+            Self::Sqlite(it) => it.recorded(last, each).await,
+            Self::Postgres(it) => it.recorded(last, each).await,
+        }
     }
 }

@@ -1,14 +1,7 @@
 //! What was really sent, for holding it against what would be sent now.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::QueueError;
-use super::log::Log;
-use super::sqlite::{event_of, signed, status_of, unsigned};
 use crate::clock::UnixMs;
 use crate::delivery::Status;
 use crate::event::Event;
@@ -47,74 +40,4 @@ pub(crate) struct RecordedRequest {
     pub(crate) headers: String,
     /// None when it was the event's data, unchanged.
     pub(crate) body: Option<Bytes>,
-}
-
-impl Log {
-    /// A store that may be in use by an engine, for what was recorded in it.
-    pub(crate) fn of_file(path: &Path) -> Result<Self, QueueError> {
-        Self::open(path, Arc::default())
-    }
-
-    /// The last events, newest first, each with its deliveries; handed over one by one.
-    pub(crate) async fn recorded(
-        &self,
-        last: usize,
-        mut each: impl FnMut(Recorded) + Send + 'static,
-    ) -> Result<(), QueueError> {
-        self.read(move |connection| {
-            let sql = "SELECT e.id, s.text, e.type, e.subject, e.time, e.attributes, e.data
-                       FROM events e JOIN labels s ON s.id = e.source
-                       WHERE e.data_pruned = 0 ORDER BY e.id DESC LIMIT ?1";
-            let mut statement = connection.prepare_cached(sql)?;
-            let last = i64::try_from(last).unwrap_or(i64::MAX);
-            let mut rows = statement.query([last])?;
-            while let Some(row) = rows.next()? {
-                let event = event_of(row, 0)?;
-                let deliveries = deliveries(connection, signed(event.id.0))?;
-                each(Recorded { event, deliveries });
-            }
-            Ok(())
-        })
-        .await
-    }
-}
-
-fn deliveries(connection: &Connection, event: i64) -> Result<Vec<RecordedDelivery>, QueueError> {
-    let sql = "SELECT max(d.id), r.text, d.status FROM deliveries d
-               JOIN labels r ON r.id = d.route WHERE d.event = ?1 GROUP BY d.route";
-    let mut statement = connection.prepare_cached(sql)?;
-    let found = statement
-        .query_map([event], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, status_of(row.get(2)?))))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let delivery = |(id, route, status)| {
-        let attempt = last_attempt(connection, id)?;
-        Ok(RecordedDelivery { route, status, attempt })
-    };
-    found.into_iter().map(delivery).collect()
-}
-
-fn last_attempt(
-    connection: &Connection,
-    delivery: i64,
-) -> Result<Option<RecordedAttempt>, QueueError> {
-    let sql = "SELECT started, method, url, headers, body, error_code, error FROM attempts
-               WHERE delivery = ?1 ORDER BY number DESC LIMIT 1";
-    let attempt = |row: &Row<'_>| {
-        let request = match row.get::<_, Option<String>>(1)? {
-            None => None,
-            Some(method) => Some(RecordedRequest {
-                method,
-                url: row.get(2)?,
-                headers: row.get(3)?,
-                body: row.get::<_, Option<Vec<u8>>>(4)?.map(Bytes::from),
-            }),
-        };
-        Ok(RecordedAttempt {
-            started: UnixMs(unsigned(row.get(0)?)),
-            request,
-            error_code: row.get(5)?,
-            error: row.get(6)?,
-        })
-    };
-    Ok((connection.prepare_cached(sql)?).query_row(params![delivery], attempt).optional()?)
 }

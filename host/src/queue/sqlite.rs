@@ -1,13 +1,23 @@
-//! The SQLite store: every statement that writes, and the schema. It decides
-//! nothing; [`writer`](super::writer) says what belongs to one transaction.
+//! The SQLite store: one file, one process. [`write`] says what belongs to one
+//! transaction; here are the statements that accept and settle.
 //!
 //! One process owns the file: it holds an exclusive lock beside it for life. So
 //! a lease that is found at opening belongs to a process that is gone, and is void.
 //!
-//! [`waiting`] has what lanes ask for, [`subscriptions`] what is kept of those.
+//! [`waiting`] has what lanes ask for, [`log`] and [`search`] what people do,
+//! [`subscriptions`] what is kept of those.
 
-mod subscriptions;
+mod columns;
+mod hints;
+pub(super) mod log;
+mod prune;
+mod recorded;
+mod rows;
+mod search;
+mod steer;
+pub(super) mod subscriptions;
 mod waiting;
+mod write;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -17,12 +27,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 
-use super::columns::Columns;
+use super::values::{PARKED, attributes_of, attributes_text, signed, status_number, unsigned};
 use super::{DuplicateKey, Made, NewDelivery, NewEvent, QueueError, Resent, Settlement};
-use crate::clock::UnixMs;
-use crate::delivery::{DeliveryId, Next, Status};
+use crate::clock::{IdClock, UnixMs};
+use crate::delivery::{DeliveryId, Next};
 use crate::endpoint::OrderKey;
 use crate::event::{Event, EventId};
+use columns::{Columns, Tails};
 
 /// The tables, as `user_version` counts them: one step a schema change, never edited.
 const MIGRATIONS: &[&str] = &[
@@ -40,9 +51,10 @@ const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// The store, owned by the writer thread.
 #[derive(Debug)]
 pub(super) struct Store {
-    pub(super) connection: Connection,
-    pub(super) columns: Columns,
+    connection: Connection,
+    columns: Columns,
     labels: Labels,
+    ids: Arc<IdClock>,
     /// Above it nothing more is accepted; settling goes on.
     pages_max: i64,
     /// Held, not read: another process must not open the file.
@@ -68,18 +80,21 @@ impl Store {
         let columns = Columns::open(&mut connection)?;
         let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages_max = signed(bytes_max / unsigned(page_bytes));
-        Ok(Self { connection, columns, labels, pages_max, _lock: lock })
+        let ids = Arc::new(IdClock::after(last_id(&connection)?));
+        Ok(Self { connection, columns, labels, ids, pages_max, _lock: lock })
     }
 
-    /// The newest id of any kind; 0 in an empty store.
-    pub(super) fn last_id(&self) -> Result<u64, QueueError> {
-        let sql = "SELECT max(coalesce((SELECT max(id) FROM events), 0),
-                              coalesce((SELECT max(id) FROM deliveries), 0))";
-        Ok(self.connection.query_row(sql, [], |row| row.get(0).map(unsigned))?)
+    pub(super) fn ids(&self) -> Arc<IdClock> {
+        self.ids.clone()
+    }
+
+    /// Rows that no block has yet, for those who search.
+    pub(super) fn tails(&self) -> Arc<Tails> {
+        self.columns.tails.clone()
     }
 
     /// Run `work` in a transaction: all of it is on disk when this returns, or none.
-    pub(super) fn transaction(
+    fn transaction(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
@@ -103,7 +118,7 @@ impl Store {
 
     /// Refuse what would grow the store beyond its size, and keys that came with
     /// another body before. Writes nothing.
-    pub(super) fn check(&mut self, events: &[NewEvent]) -> Result<(), QueueError> {
+    fn check(&mut self, events: &[NewEvent]) -> Result<(), QueueError> {
         let pages = |sql| {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_row([], |row| row.get::<_, i64>(0))
@@ -125,7 +140,7 @@ impl Store {
     }
 
     /// Keep an event. Returns the first event's id when this is a duplicate.
-    pub(super) fn insert_event(
+    fn insert_event(
         &mut self,
         event: &Event,
         key: Option<&DuplicateKey>,
@@ -163,7 +178,7 @@ impl Store {
 
     /// Promise a delivery, due now; `leased` when it is in hand already. True when it
     /// has to wait behind another of its key instead.
-    pub(super) fn insert_delivery(
+    fn insert_delivery(
         &mut self,
         delivery: &NewDelivery,
         event: &Event,
@@ -189,15 +204,15 @@ impl Store {
         Ok(parked)
     }
 
-    pub(super) fn release(&mut self, id: DeliveryId) -> Result<(), QueueError> {
+    fn release(&mut self, id: DeliveryId) -> Result<(), QueueError> {
         (self.connection)
             .prepare_cached("UPDATE deliveries SET leased = 0 WHERE id = ?1")?
             .execute([signed(id.0)])?;
         Ok(())
     }
 
-    pub(super) fn settle(&mut self, settlement: &Settlement) -> Result<(), QueueError> {
-        let Settlement { delivery, made, next, now } = settlement;
+    fn settle(&mut self, settlement: &Settlement) -> Result<(), QueueError> {
+        let Settlement { delivery, made, next, now, .. } = settlement;
         let id = signed(delivery.0);
         let due = match next {
             Next::WaitUntil(at) => *at,
@@ -257,7 +272,7 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn resend(
+    fn resend(
         &mut self,
         delivery: DeliveryId,
         new_event: Option<EventId>,
@@ -296,11 +311,15 @@ impl Store {
     }
 }
 
+/// The newest id of any kind; 0 in an empty store.
+fn last_id(connection: &Connection) -> Result<u64, QueueError> {
+    let sql = "SELECT max(coalesce((SELECT max(id) FROM events), 0),
+                          coalesce((SELECT max(id) FROM deliveries), 0))";
+    Ok(connection.query_row(sql, [], |row| row.get(0).map(unsigned))?)
+}
+
 /// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
 const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
-
-/// When a delivery is due that waits behind another of its key: never by itself.
-pub(super) const PARKED: i64 = i64::MAX;
 
 /// Page cache of the writer: the recent leaves of every index fit many times over.
 const CACHE_KIB: i64 = 16 * 1024;
@@ -376,7 +395,7 @@ fn exit_if_the_disk_failed(error: &rusqlite::Error) {
 
 /// An event from columns `id, source, type, subject, time, attributes, data`,
 /// the first at `at`.
-pub(super) fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Event> {
+fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Event> {
     Ok(Event {
         id: EventId(unsigned(row.get(at)?)),
         source: row.get(at + 1)?,
@@ -386,45 +405,6 @@ pub(super) fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Event> {
         attributes: attributes_of(row.get_ref(at + 5)?.as_str()?),
         data: Bytes::copy_from_slice(row.get_ref(at + 6)?.as_blob()?),
     })
-}
-
-fn attributes_text(attributes: &[(Box<str>, Box<str>)]) -> String {
-    serde_json::to_string(attributes).expect("pairs of strings always serialise")
-}
-
-pub(super) fn attributes_of(text: &str) -> Vec<(Box<str>, Box<str>)> {
-    // Only this file writes the column; a row that was damaged loses its
-    // attributes, not its delivery.
-    serde_json::from_str(text).unwrap_or_default()
-}
-
-pub(super) fn status_number(status: Status) -> i64 {
-    match status {
-        Status::Pending => 0,
-        Status::Delivered => 1,
-        Status::Filtered => 2,
-        Status::Dead => 3,
-    }
-}
-
-pub(super) fn status_of(number: i64) -> Status {
-    match number {
-        1 => Status::Delivered,
-        2 => Status::Filtered,
-        3 => Status::Dead,
-        _ => Status::Pending,
-    }
-}
-
-/// Ids and moments are below 2^63, so the cast keeps their order.
-#[expect(clippy::cast_possible_wrap, reason = "values stay below 2^63")]
-pub(super) fn signed(value: u64) -> i64 {
-    value as i64
-}
-
-#[expect(clippy::cast_sign_loss, reason = "the inverse of `signed`")]
-pub(super) fn unsigned(value: i64) -> u64 {
-    value as u64
 }
 
 fn broken(message: &str) -> QueueError {

@@ -1,10 +1,7 @@
 //! Subscriptions as the store keeps them: what is secret is sealed before it comes
 //! here, and opened by whoever asked.
 
-use std::path::Path;
-
-use super::QueueError;
-use super::sqlite::Store;
+use super::{Location, QueueError, postgres, sqlite};
 use crate::clock::UnixMs;
 use crate::subscription::SubscriptionId;
 use crate::vault::Sealed;
@@ -58,27 +55,17 @@ pub(crate) struct AllKept {
     pub(crate) numbers: Vec<(String, u64)>,
 }
 
+/// What a delivery says as its error whose subscription is gone.
+pub(super) const DELETED: &str = "subscription.deleted: its subscription was deleted";
+
 /// Seal what is kept anew where `seal` gives something for it, all or nothing. Returns how
 /// many values there are, and how many were changed. No engine may have the store open.
-pub(crate) fn reseal(
-    path: &Path,
-    mut seal: impl FnMut(SubscriptionId, &KeptSecret) -> Result<Option<Sealed>, String>,
+pub(crate) async fn reseal(
+    location: &Location,
+    seal: impl FnMut(SubscriptionId, &KeptSecret) -> Result<Option<Sealed>, String>,
 ) -> Result<(usize, usize), QueueError> {
-    let mut store = Store::open(path, u64::MAX)?;
-    let (mut all, mut changed) = (0, 0);
-    store.transaction(|store| {
-        for subscription in store.read_subscriptions()? {
-            for secret in &subscription.secrets {
-                all += 1;
-                let sealed = seal(subscription.id, secret);
-                let sealed = sealed.map_err(|error| QueueError::Broken(error.into()))?;
-                if let Some(sealed) = sealed {
-                    changed += 1;
-                    store.replace_sealed(subscription.id, secret, &sealed)?;
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok((all, changed))
+    match location {
+        Location::Sqlite(path) => sqlite::subscriptions::reseal(path, seal),
+        Location::Postgres(address) => postgres::reseal(address, seal).await,
+    }
 }

@@ -13,17 +13,18 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::sqlite::Store;
+use super::store::Store;
 use super::subscriptions::{AllKept, KeptChange};
 use super::{
     COMMANDS_MAX, Cancelled, Claimed, EndpointRecord, NewEvent, QueueError, Resent, Retention,
     Settled, Waiting,
 };
-use crate::clock::{IdClock, UnixMs};
-use crate::delivery::{Delivery, DeliveryId};
+use crate::clock::UnixMs;
+use crate::delivery::{Delivery, DeliveryId, Lease};
 use crate::event::EventId;
 use crate::lane::Slot;
-use owed::Owed;
+
+pub(super) use owed::Owed;
 
 /// Something to be written.
 #[derive(Debug)]
@@ -98,10 +99,10 @@ pub(super) enum Command {
 pub(super) enum Fact {
     Settled(Settled),
     /// Given back, unattempted.
-    Released(DeliveryId),
+    Released(DeliveryId, Lease),
 }
 
-type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
 /// What a commit made ready to be delivered.
 #[derive(Debug)]
@@ -114,6 +115,11 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
+    /// Something due waits for these routes; nothing was accepted.
+    pub(super) fn stored(stored: Vec<Arc<str>>) -> Self {
+        Self { in_hand: Vec::new(), stored, accepted: Vec::new() }
+    }
+
     fn is_empty(&self) -> bool {
         self.in_hand.is_empty() && self.stored.is_empty() && self.accepted.is_empty()
     }
@@ -129,7 +135,7 @@ impl Committed {
 }
 
 /// Takes over what a commit made ready.
-pub(crate) type Handover = Box<dyn FnMut(Committed) + Send>;
+pub(crate) type Handover = Arc<dyn Fn(Committed) + Send + Sync>;
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -163,13 +169,9 @@ const BATCH_MAX: usize = 1024;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 impl Writer {
-    pub(super) fn start(
-        store: Store,
-        ids: Arc<IdClock>,
-        handover: Handover,
-    ) -> Result<Self, QueueError> {
+    pub(super) fn start(store: Box<dyn Store>, handover: Handover) -> Result<Self, QueueError> {
         let inbox = Arc::new(Inbox::default());
-        let mut run = Run { store, ids, handover, inbox: inbox.clone() };
+        let mut run = Run { store, handover, inbox: inbox.clone(), unwritten: Vec::new() };
         let thread = std::thread::Builder::new()
             .name("queue-writer".into())
             .spawn(move || run.until_closed())
@@ -220,33 +222,44 @@ impl Drop for Writer {
 
 /// The writer thread's own state.
 struct Run {
-    store: Store,
-    ids: Arc<IdClock>,
+    store: Box<dyn Store>,
     handover: Handover,
     inbox: Arc<Inbox>,
+    /// What the store has refused so far. Bounded by the deliveries in hand.
+    unwritten: Vec<Fact>,
 }
 
 impl Run {
     fn until_closed(&mut self) {
         while let Some(mut commands) = self.next_batch() {
-            while !commands.is_empty() {
+            loop {
                 let rest = commands.split_off(commands.len().min(BATCH_MAX));
                 self.write(mem::replace(&mut commands, rest));
+                if commands.is_empty() {
+                    break;
+                }
             }
         }
+        self.store.close();
     }
 
-    /// Wait for commands; facts wait for somebody who waits, but not long. None when
-    /// the queue is closed and everything is written.
+    /// Wait for commands; facts wait for somebody who waits, but not long. Empty when what
+    /// was refused is to be tried again. None when the queue is closed and there is nothing
+    /// to write, or no store to take it.
     fn next_batch(&self) -> Option<Vec<Command>> {
         let mut gathered = self.inbox.gathered.lock();
         while gathered.commands.is_empty() {
             if gathered.closed {
                 return None;
             }
-            self.inbox.arrived.wait(&mut gathered);
+            if self.unwritten.is_empty() {
+                self.inbox.arrived.wait(&mut gathered);
+            } else {
+                self.inbox.arrived.wait_for(&mut gathered, RETRY_PAUSE);
+                break;
+            }
         }
-        if !gathered.urgent && !gathered.closed {
+        if !gathered.urgent && !gathered.closed && self.unwritten.is_empty() {
             self.inbox.arrived.wait_for(&mut gathered, COMPANY_WAIT);
         }
         gathered.urgent = false;
@@ -256,7 +269,7 @@ impl Run {
     /// One transaction. Facts come first, so that a claim sees them. When it
     /// fails, whoever waits is told, and the facts are written again.
     fn write(&mut self, commands: Vec<Command>) {
-        let mut facts = Vec::new();
+        let mut facts = mem::take(&mut self.unwritten);
         let mut asks = Vec::new();
         for command in commands {
             match command {
@@ -264,50 +277,42 @@ impl Run {
                 ask => asks.push(ask),
             }
         }
+        let had_asks = !asks.is_empty();
+        match self.attempt(facts, asks) {
+            // It may have been what was asked.
+            Err(facts) if had_asks && !facts.is_empty() => {
+                self.unwritten = self.attempt(facts, Vec::new()).err().unwrap_or_default();
+            }
+            Err(facts) => self.unwritten = facts,
+            Ok(()) => {}
+        }
+    }
+
+    /// Gives the facts back when the store did not take them.
+    fn attempt(&mut self, facts: Vec<Fact>, asks: Vec<Command>) -> Result<(), Vec<Fact>> {
         let mut asks = asks.into_iter();
         let mut owed = Owed::default();
-        let result = self.store.transaction(|store| {
-            facts.iter().try_for_each(|fact| owed.note(store, fact))?;
-            asks.try_for_each(|ask| owed.take(store, &self.ids, ask))
-        });
-        match result {
-            Ok(()) => self.hand_over(owed, facts),
+        match self.store.write(&facts, &mut asks, &mut owed) {
+            Ok(()) => {
+                let committed = owed.paid(facts);
+                if !committed.is_empty() {
+                    (self.handover)(committed);
+                }
+                Ok(())
+            }
             Err(error) => {
-                tracing::error!(%error, "a transaction failed and was rolled back");
+                let waiting = facts.len();
+                tracing::error!(%error, waiting, "a transaction failed and was rolled back");
                 owed.refuse(&error);
                 asks.for_each(|ask| ask.refuse(&error));
-                self.write_facts(facts);
+                Err(facts)
             }
-        }
-    }
-
-    fn write_facts(&mut self, facts: Vec<Fact>) {
-        while !facts.is_empty() {
-            let mut owed = Owed::default();
-            let result = self
-                .store
-                .transaction(|store| facts.iter().try_for_each(|fact| owed.note(store, fact)));
-            match result {
-                Ok(()) => return self.hand_over(owed, facts),
-                Err(error) => tracing::error!(%error, "attempts wait for the store to take them"),
-            }
-            if self.inbox.gathered.lock().closed {
-                return;
-            }
-            std::thread::sleep(RETRY_PAUSE);
-        }
-    }
-
-    fn hand_over(&mut self, owed: Owed, facts: Vec<Fact>) {
-        let committed = owed.paid(facts);
-        if !committed.is_empty() {
-            (self.handover)(committed);
         }
     }
 }
 
 impl Command {
-    fn refuse(self, error: &QueueError) {
+    pub(super) fn refuse(self, error: &QueueError) {
         fn tell<T>(reply: Reply<T>, error: &QueueError) {
             let _ = reply.send(Err(error.clone()));
         }

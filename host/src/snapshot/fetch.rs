@@ -54,7 +54,7 @@ type Pulled = Vec<(PluginFile, Result<(), String>)>;
 
 fn pull(folder: &Folder) -> anyhow::Result<Pulled> {
     let hub = &folder.hub;
-    let cache = Cache::new(hub.store.with_extension("plugins"));
+    let cache = Cache::new(hub.cache());
     let client = Client::new(Guard::allowing(hub.allow_networks.clone()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

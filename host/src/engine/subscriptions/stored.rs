@@ -38,7 +38,9 @@ pub(super) fn vault(hub: &Hub, all: &AllKept) -> Result<Vault, QueueError> {
     if let Some(keys) = &hub.secret_keys {
         return Ok(Vault::new(keys));
     }
-    let file = vault::key_file(&hub.store);
+    let Some(file) = hub.store.file().map(vault::key_file) else {
+        return Ok(Vault::new(&[]));
+    };
     let of_file = |error: std::io::Error| broken(format!("{}: {error}", file.display()));
     if let Some(keys) = vault::read_key_file(&file).map_err(of_file)? {
         return Ok(Vault::new(&keys));

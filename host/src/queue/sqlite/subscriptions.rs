@@ -1,18 +1,17 @@
 //! Subscriptions, as statements.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rusqlite::{Row, params};
 
-use super::{Store, signed, unsigned};
+use super::Store;
 use crate::clock::UnixMs;
 use crate::queue::QueueError;
-use crate::queue::subscriptions::{AllKept, KeptChange, KeptSecret, KeptSubscription};
+use crate::queue::subscriptions::{AllKept, DELETED, KeptChange, KeptSecret, KeptSubscription};
+use crate::queue::values::{signed, unsigned};
 use crate::subscription::SubscriptionId;
 use crate::vault::{KeyId, Sealed};
-
-/// What a delivery says as its error whose subscription is gone.
-const DELETED: &str = "subscription.deleted: its subscription was deleted";
 
 impl Store {
     pub(in crate::queue) fn change_subscriptions(
@@ -24,12 +23,12 @@ impl Store {
             KeptChange::Put(it) => self.put_subscription(it),
             KeptChange::Deleted(id) => self.delete_subscription(*id, now),
             KeptChange::Note { tenant, plugin, name, value } => {
-                self.note(tenant, plugin, name, value.as_deref())
+                self.note_of_tenant(tenant, plugin, name, value.as_deref())
             }
         })
     }
 
-    fn note(
+    fn note_of_tenant(
         &mut self,
         tenant: &str,
         plugin: &str,
@@ -141,7 +140,7 @@ impl Store {
     }
 
     /// The same value, sealed otherwise.
-    pub(in crate::queue) fn replace_sealed(
+    fn replace_sealed(
         &mut self,
         owner: SubscriptionId,
         secret: &KeptSecret,
@@ -162,9 +161,7 @@ impl Store {
         Ok(())
     }
 
-    pub(in crate::queue) fn read_subscriptions(
-        &mut self,
-    ) -> Result<Vec<KeptSubscription>, QueueError> {
+    fn read_subscriptions(&mut self) -> Result<Vec<KeptSubscription>, QueueError> {
         let sql = "SELECT id, number, tenant, made_by, form, created, updated FROM subscriptions
                    ORDER BY id";
         let mut all: Vec<KeptSubscription> = (self.connection.prepare(sql)?)
@@ -199,6 +196,30 @@ impl Store {
         }
         Ok(all)
     }
+}
+
+/// Seal what is kept anew where `seal` gives something for it, all or nothing.
+pub(in crate::queue) fn reseal(
+    path: &Path,
+    mut seal: impl FnMut(SubscriptionId, &KeptSecret) -> Result<Option<Sealed>, String>,
+) -> Result<(usize, usize), QueueError> {
+    let mut store = Store::open(path, u64::MAX)?;
+    let (mut all, mut changed) = (0, 0);
+    store.transaction(|store| {
+        for subscription in store.read_subscriptions()? {
+            for secret in &subscription.secrets {
+                all += 1;
+                let sealed = seal(subscription.id, secret);
+                let sealed = sealed.map_err(|error| QueueError::Broken(error.into()))?;
+                if let Some(sealed) = sealed {
+                    changed += 1;
+                    store.replace_sealed(subscription.id, secret, &sealed)?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok((all, changed))
 }
 
 fn id_of(row: &Row<'_>, at: usize) -> rusqlite::Result<SubscriptionId> {

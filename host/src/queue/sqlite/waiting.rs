@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{PARKED, Store, event_of, signed, unsigned};
+use super::{Store, event_of};
 use crate::clock::UnixMs;
-use crate::delivery::{Delivery, DeliveryId};
+use crate::delivery::{Delivery, DeliveryId, Lease};
 use crate::endpoint::{Disabled, HealthRecord, OrderKey};
+use crate::queue::values::{PARKED, signed, unsigned};
 use crate::queue::{Claimed, EndpointRecord, QueueError, Waiting};
 
 /// Bodies that one claim takes into memory: an eighth of what may be in hand.
@@ -25,7 +26,7 @@ const DELIVERY: &str = "
 
 impl Store {
     /// Lease up to `count` due deliveries of a route, oldest due first.
-    pub(in crate::queue) fn claim(
+    pub(super) fn claim(
         &mut self,
         route: &Arc<str>,
         count: usize,
@@ -72,7 +73,7 @@ impl Store {
     }
 
     /// Lease the delivery that waited behind this one, which has ended.
-    pub(in crate::queue) fn lease_follower(
+    pub(super) fn lease_follower(
         &mut self,
         ended: DeliveryId,
         now: UnixMs,
@@ -87,7 +88,7 @@ impl Store {
 
     /// Make due what waited behind this one, which has ended where it was not in
     /// hand; returns its route.
-    pub(in crate::queue) fn unpark_follower(
+    pub(super) fn unpark_follower(
         &mut self,
         ended: DeliveryId,
         now: UnixMs,
@@ -110,11 +111,7 @@ impl Store {
     }
 
     /// Make due now what waits for a later attempt because a plugin broke.
-    pub(in crate::queue) fn hasten(
-        &mut self,
-        route: &Arc<str>,
-        now: UnixMs,
-    ) -> Result<usize, QueueError> {
+    pub(super) fn hasten(&mut self, route: &Arc<str>, now: UnixMs) -> Result<usize, QueueError> {
         let route = self.labels.id(&self.connection, route)?;
         let sql = "UPDATE deliveries SET due = ?2
                    WHERE route = ?1 AND status = 0 AND leased = 0 AND due > ?2 AND due < ?3
@@ -123,7 +120,7 @@ impl Store {
     }
 
     /// The routes that have something waiting, and when the first of it is due.
-    pub(in crate::queue) fn waiting(&mut self) -> Result<Vec<Waiting>, QueueError> {
+    pub(super) fn waiting(&mut self) -> Result<Vec<Waiting>, QueueError> {
         let sql = "SELECT r.text, min(d.due) FROM deliveries d JOIN labels r ON r.id = d.route
                    WHERE d.status = 0 AND d.leased = 0 AND d.due < ?1 GROUP BY d.route";
         let rows = (self.connection.prepare_cached(sql)?)
@@ -134,7 +131,7 @@ impl Store {
         Ok(rows)
     }
 
-    pub(in crate::queue) fn keep(&mut self, endpoint: &EndpointRecord) -> Result<(), QueueError> {
+    pub(super) fn keep(&mut self, endpoint: &EndpointRecord) -> Result<(), QueueError> {
         let route = self.labels.id(&self.connection, &endpoint.route)?;
         let url = self.labels.id(&self.connection, &endpoint.url)?;
         let HealthRecord { failing_since, disabled } = &endpoint.health;
@@ -155,7 +152,7 @@ impl Store {
         Ok(())
     }
 
-    pub(in crate::queue) fn endpoints(&mut self) -> Result<Vec<EndpointRecord>, QueueError> {
+    pub(super) fn endpoints(&mut self) -> Result<Vec<EndpointRecord>, QueueError> {
         let sql = "SELECT r.text, u.text, failing_since, disabled_since, reason FROM endpoints
                    JOIN labels r ON r.id = route JOIN labels u ON u.id = url";
         let moment = |it: i64| UnixMs(unsigned(it));
@@ -180,6 +177,7 @@ impl Store {
 fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
         id: DeliveryId(unsigned(row.get(0)?)),
+        lease: Lease::OF_THE_PROCESS,
         attempts: row.get(1)?,
         key: row.get::<_, Option<i64>>(2)?.map(OrderKey),
         route: row.get(3)?,

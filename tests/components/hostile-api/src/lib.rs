@@ -50,7 +50,9 @@ impl WebhookApi for HostileApi {
             ["make-slowly"] => {
                 // Longer than the asking thread waits, so this is called again.
                 let made = made(1);
-                (0..30_000_000_u64).for_each(|it| { black_box(it); });
+                (0..30_000_000_u64).for_each(|it| {
+                    black_box(it);
+                });
                 Response::json(201, made[0].id())
             }
             ["make-and-trap"] => {

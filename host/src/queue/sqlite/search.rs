@@ -6,52 +6,13 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::columns::{Kind, Of, Tails, decode_ids, hash};
 use super::hints::{DEAD, FILTERED, LEASED, Mask, STORED, Stream, errors_with, masks};
 use super::rows::{DELIVERIES, EVENTS, delivery_row, event_row};
-use super::{DeliveryFilter, DeliveryRow, EventFilter, EventRow};
-use crate::clock::{id_floor, id_from_text};
 use crate::delivery::{DeliveryId, Status};
 use crate::queue::QueueError;
-use crate::queue::columns::{Kind, Of, Tails, decode_ids, hash};
-use crate::queue::sqlite::{signed, status_number, unsigned};
-
-/// What `q` looks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Text {
-    /// Ids of deliveries from the first to the last.
-    Deliveries(u64, u64),
-    /// Ids of events from the first to the last.
-    Events(u64, u64),
-    /// Words of an error.
-    Error(String),
-}
-
-/// The shortest start of an event's id that is looked for: events of half a minute.
-const EVENT_START_MIN: usize = 8;
-
-impl Text {
-    /// An id or the start of one, or words.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if let Some(start) = text.strip_prefix("dlv_")
-            && let Some((first, last)) = id_floor(start)
-        {
-            return Ok(Self::Deliveries(first, last));
-        }
-        if let Some(start) = text.strip_prefix("evt_")
-            && let Some((first, last)) = id_floor(start)
-        {
-            return match start.len() < EVENT_START_MIN {
-                true => Err(format!("at least {EVENT_START_MIN} characters after evt_")),
-                false => Ok(Self::Events(first, last)),
-            };
-        }
-        // Thirteen characters without their prefix are an event's id: what receivers see.
-        match id_from_text(text) {
-            Some(id) => Ok(Self::Events(id, id)),
-            None => Ok(Self::Error(text.to_lowercase())),
-        }
-    }
-}
+use crate::queue::log::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, Text};
+use crate::queue::values::{signed, status_number, unsigned};
 
 /// Deliveries, newest first.
 pub(super) fn deliveries(
@@ -216,30 +177,6 @@ fn of_events(
         rows.extend(Some(delivery_row(row)?).filter(|it| filter.takes(it)));
     }
     Ok(rows)
-}
-
-impl EventFilter {
-    fn takes(&self, event_type: &str, subject: Option<&str>, source: &str) -> bool {
-        self.event_type.as_ref().is_none_or(|it| it.matches(event_type))
-            && self.subject.as_deref().is_none_or(|it| subject == Some(it))
-            && self.source.as_deref().is_none_or(|it| source == it)
-    }
-}
-
-impl DeliveryFilter {
-    fn takes(&self, row: &DeliveryRow) -> bool {
-        let has_words = |words: &str| {
-            row.last_error.as_ref().is_some_and(|it| it.to_lowercase().contains(words))
-        };
-        self.of.takes(&row.event_type, row.subject.as_deref(), &row.source)
-            && self.status.is_none_or(|it| row.status == it.as_str())
-            && self.route.as_ref().is_none_or(|it| row.route == *it)
-            && self.endpoint.as_ref().is_none_or(|it| row.endpoint == *it)
-            && match &self.of.text {
-                Some(Text::Error(words)) => has_words(words),
-                _ => true,
-            }
-    }
 }
 
 // ---- the search

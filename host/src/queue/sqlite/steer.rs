@@ -2,26 +2,11 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::QueueError;
-use super::sqlite::{Store, signed, status_of};
+use super::Store;
 use crate::clock::UnixMs;
 use crate::delivery::{DeliveryId, Status};
-
-/// What a delivery that ended by a person says as its error.
-const CANCELLED: &str = "cancelled";
-
-/// What became of the wish to end a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cancelled {
-    /// It waited, and is dead now.
-    Done,
-    /// An attempt is under way, or about to be.
-    InHand,
-    /// It had ended before.
-    Ended(Status),
-    /// There is none of that id.
-    Unknown,
-}
+use crate::queue::values::{CANCELLED, signed, status_of};
+use crate::queue::{Cancelled, QueueError};
 
 impl Store {
     pub(super) fn cancel(

@@ -3,7 +3,7 @@
 //!
 //! An index per column would cost each delivery a random write per index; a block
 //! costs six appends per thousand. Searching reads one column of every block, 2 KB
-//! each, and looks at the rows whose hash fits (`log/search.rs`). It decides nothing
+//! each, and looks at the rows whose hash fits (`search.rs`). It decides nothing
 //! about what a row holds now: a hit is a hint, and the row itself is asked.
 
 use std::collections::HashSet;
@@ -12,10 +12,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::QueueError;
-use super::sqlite::{Store, signed, unsigned};
+use super::Store;
 use crate::delivery::DeliveryId;
 use crate::event::Event;
+use crate::queue::QueueError;
+use crate::queue::values::{signed, unsigned};
 
 /// Rows of a block. Two columns of 2,000 bytes fit a page of 4 KiB.
 const BLOCK_ROWS: usize = 1000;
@@ -58,7 +59,7 @@ pub(super) struct Hashes {
 
 /// Rows that are in no block yet; shared with those who search.
 #[derive(Debug, Default)]
-pub(super) struct Tails([Mutex<Tail>; 2]);
+pub(in crate::queue) struct Tails([Mutex<Tail>; 2]);
 
 #[derive(Debug, Default)]
 struct Tail {

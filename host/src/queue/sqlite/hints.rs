@@ -4,11 +4,11 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
-use super::EventFilter;
+use super::columns::{Kind, TYPES_MAX, hash};
 use crate::event::TypePattern;
 use crate::queue::QueueError;
-use crate::queue::columns::{Kind, TYPES_MAX, hash};
-use crate::queue::sqlite::{signed, unsigned};
+use crate::queue::log::EventFilter;
+use crate::queue::values::{signed, unsigned};
 
 /// Hashes that are looked for in one column.
 pub(super) enum Mask {
