@@ -115,7 +115,7 @@ pub(crate) fn no_second_has_more_attempts_than_the_rate_limit() {
 }
 
 #[test]
-pub(crate) fn what_a_lane_cannot_hold_waits_in_the_store_and_arrives_once() {
+fn what_a_lane_cannot_hold_waits_in_the_store_and_arrives_once() {
     const EVENTS: usize = 2_000;
     // What a lane holds in memory: its attempts and 240 more.
     const IN_HAND_MAX: usize = 4 + 240;

@@ -51,6 +51,7 @@ mod command_line;
 mod config_check;
 mod dashboard;
 mod demo;
+mod examples;
 mod openapi;
 mod plan;
 

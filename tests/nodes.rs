@@ -2,6 +2,7 @@
 //! kill, a pause or a broken connection the others have.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -13,6 +14,7 @@ use crate::support::engine::Engine;
 use crate::support::hub::{Hub, TOKEN, once, route, to};
 use crate::support::postgres::{self, Cluster};
 use crate::support::receiver::{Gate, Receiver, Reply};
+use crate::support::tls::Authority;
 use crate::support::{eventually, eventually_within, measuring, plugpost, shell};
 
 /// A hub whose nodes are given up after two seconds of silence.
@@ -394,13 +396,55 @@ fn a_store_that_cannot_be_opened_says_why_and_what_to_do() {
         (right.replace(":a%2B", ":b"), "look at the user and the password"),
         (format!("{before}/nothing"), "create the database"),
         (format!("{login}@127.0.0.1:1/{database}"), "is it running there"),
-        (format!("{right}?sslmode=verify-full"), "sslmode"),
+        (format!("{right}?sslmode=verify-full"), "UnknownIssuer"),
     ] {
         let error = serve(&url);
         assert!(error.contains(wanted), "{wanted}: {error}");
         assert!(error.contains("cannot open the store postgres://127.0.0.1:"), "{error}");
     }
     assert!(address.starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn the_database_is_reached_by_tls_as_far_as_is_asked_for() {
+    let url = postgres::shared().database();
+    let root = postgres::shared().root();
+    let other = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(other.path(), Authority::new("another").pem).expect("written");
+    let with = |mode: &str, root: Option<&Path>| {
+        let root = root.map(|it| format!("&sslrootcert={}", it.display()));
+        Hub::stored(Some(&format!("{url}?sslmode={mode}{}", root.unwrap_or_default())), "", "")
+    };
+    let are_secure = || {
+        let sql = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        postgres::shared().sql(name(&url), sql)
+    };
+    for (mode, root, secure) in [
+        ("disable", None, "f"),
+        ("prefer", None, "t"),
+        ("require", None, "t"),
+        ("verify-ca", Some(root.as_path()), "t"),
+        ("verify-full", Some(root.as_path()), "t"),
+    ] {
+        let engine = Engine::start(&with(mode, root));
+        assert_eq!(are_secure(), secure, "{mode}");
+        engine.stop();
+    }
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let hub = with(mode, Some(other.path()));
+        let ran = plugpost(["serve".as_ref(), hub.path().as_os_str()]);
+        assert!(ran.status == Some(1) && ran.stderr.contains("certificate"), "{mode}: {ran:?}");
+    }
+    // By another name than its certificate has.
+    let by_name = url.replace("@127.0.0.1:", "@localhost:");
+    let by_name = |mode: &str| {
+        let url = format!("{by_name}?sslmode={mode}&sslrootcert={}", root.display());
+        Hub::stored(Some(&url), "", "")
+    };
+    Engine::start(&by_name("verify-ca")).stop();
+    let ran = plugpost(["serve".as_ref(), by_name("verify-full").path().as_os_str()]);
+    assert!(ran.status == Some(1) && ran.stderr.contains("not valid for name"), "{ran:?}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::support::{Ran, eventually, measuring};
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[test]
-pub(crate) fn a_stop_under_load_loses_nothing_and_records_what_it_sent() {
+fn a_stop_under_load_loses_nothing_and_records_what_it_sent() {
     const ARRIVALS_BEFORE_THE_STOP: usize = 400;
     let _measuring = measuring();
     // Every seventh answer asks for another attempt.

@@ -40,7 +40,6 @@ the_same_on_postgres! {
         one_that_is_cancelled_makes_way_for_the_next
         a_resend_waits_its_turn_as_well;
     lanes:
-        what_a_lane_cannot_hold_waits_in_the_store_and_arrives_once
         a_backlog_outlives_the_process
         no_second_has_more_attempts_than_the_rate_limit;
     health:
@@ -69,7 +68,6 @@ the_same_on_postgres! {
         a_folder_that_was_not_changed_changes_nothing
         another_url_plugin_or_filter_is_a_difference_and_another_limit_is_none;
     shutdown:
-        a_stop_under_load_loses_nothing_and_records_what_it_sent
         a_stop_waits_for_the_attempt_under_way
         a_stop_does_not_wait_longer_than_its_timeout;
 }

@@ -7,6 +7,7 @@
 
 mod cache;
 mod login;
+mod reference;
 
 use std::time::Duration;
 
@@ -22,20 +23,8 @@ use sha2::{Digest as _, Sha256};
 use crate::client::Client;
 pub(crate) use cache::Cache;
 pub(crate) use login::Login;
-
-/// `oci://host[:port]/name[:tag][@sha256:…]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reference(distribution::Reference);
-
-/// A reference with the SHA-256 of its manifest, and so of all that hangs on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pinned {
-    pub(crate) reference: Reference,
-    pub(crate) manifest: Digest,
-}
-
-/// SHA-256.
-pub(crate) type Digest = [u8; 32];
+pub(crate) use reference::{Digest, Pinned, Reference};
+use reference::{digest_text, parse_digest};
 
 /// One registry, as one caller of it.
 #[derive(Debug)]
@@ -110,56 +99,6 @@ const WASM_BEFORE: [&str; 2] = [
 ];
 /// What says of itself that it is Wasm (CNCF Wasm OCI artifact layout).
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-
-impl Reference {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| {
-            format!(
-                "`{text}` is not a plugin's place such as `oci://registry.example.com/plugins/name:1.0.0`: {why}"
-            )
-        };
-        let rest = text.strip_prefix("oci://").ok_or_else(|| wrong("it begins with `oci://`"))?;
-        // Without a host, the library would take Docker's.
-        let host = rest.split_once('/').map_or("", |(host, _)| host);
-        if !host.contains(['.', ':']) && host != "localhost" {
-            return Err(wrong("the host is missing"));
-        }
-        rest.parse().map(Self).map_err(|error: distribution::ParseError| wrong(&error.to_string()))
-    }
-
-    pub(crate) fn host(&self) -> &str {
-        self.0.registry()
-    }
-
-    /// The last part of the path: what the plugin is called.
-    pub(crate) fn name(&self) -> &str {
-        let repository = self.0.repository();
-        repository.rsplit_once('/').map_or(repository, |(_, name)| name)
-    }
-
-    /// The SHA-256 after `@`.
-    fn digest(&self) -> Option<Digest> {
-        parse_digest(self.0.digest()?)
-    }
-}
-
-impl std::fmt::Display for Reference {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "oci://{}", self.0)
-    }
-}
-
-impl Pinned {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let reference = Reference::parse(text)?;
-        match reference.digest() {
-            Some(manifest) => Ok(Self { reference, manifest }),
-            None => Err(format!(
-                "`{text}` has no digest: add the `@sha256:…` that `plugpost plugin push` printed"
-            )),
-        }
-    }
-}
 
 impl<'c> Registry<'c> {
     pub(crate) fn new(
@@ -435,16 +374,6 @@ fn not_wasm(manifest: &ImageManifest) -> Error {
     Error::NotWasm { count: manifest.layers().len(), types: types.join(", ") }
 }
 
-fn digest_text(digest: &Digest) -> String {
-    format!("sha256:{}", hex::encode(digest))
-}
-
-fn parse_digest(text: &str) -> Option<Digest> {
-    let mut digest = Digest::default();
-    hex::decode_to_slice(text.strip_prefix("sha256:")?, &mut digest).ok()?;
-    Some(digest)
-}
-
 /// What a refusal says, on a few words of one line.
 fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
@@ -458,28 +387,6 @@ fn said(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reference_has_a_host_a_name_and_a_digest() {
-        let digest = "0f".repeat(32);
-        let text = format!("oci://registry.example.com:5000/acme/radar:1.2.0@sha256:{digest}");
-        let pinned = Pinned::parse(&text).expect("a reference");
-        assert_eq!(pinned.reference.name(), "radar");
-        assert_eq!(pinned.reference.host(), "registry.example.com:5000");
-        assert_eq!(pinned.manifest, [15; 32]);
-        assert_eq!(pinned.reference.to_string(), text);
-        for (wrong, why) in [
-            ("registry.example.com/radar", "begins with `oci://`"),
-            ("oci://radar", "the host is missing"),
-            ("oci://acme/radar", "the host is missing"),
-            ("oci://registry.example.com/Radar", "must be lowercase"),
-            ("oci://registry.example.com/radar:1.0.0", "has no digest"),
-            ("oci://registry.example.com/radar@sha256:abc", "is not a plugin's place"),
-        ] {
-            let message = Pinned::parse(wrong).expect_err(wrong);
-            assert!(message.contains(why), "{message}");
-        }
-    }
 
     #[test]
     fn what_is_no_plugin_says_what_it_is() {

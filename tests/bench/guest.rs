@@ -80,7 +80,6 @@ fn cost(name: String, plugin: &str, data: &str, call: Call) -> Cost {
             },
             "url": "https://receiver.example.com/", "at": "2026-05-04T10:00:00Z",
         },
-        "request": {},
     });
     fs::write(folder.path().join("case.json"), case.to_string()).expect("a file");
     let event = Event { event_type: "opportunity.create".into(), data: data.as_bytes().into() };

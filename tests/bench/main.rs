@@ -121,10 +121,12 @@ fn main() {
     }
     if SUBSCRIPTIONS.contains(&only) {
         for it in subscriptions::measure() {
-            let subscriptions::Figures { subscriptions, cpu_per_event, change, memory_mib } = it;
+            let subscriptions::Figures { subscriptions, cpu_per_event, change, reload, memory_mib } =
+                it;
             println!(
                 "{subscriptions:>6} {SUBSCRIPTIONS} that do not take an event: {:.1} µs CPU an \
-                 event, one is changed in {change:.1?}, {memory_mib:.0} MiB",
+                 event, one is changed in {change:.1?}, a reload takes {reload:.0?}, \
+                 {memory_mib:.0} MiB",
                 cpu_per_event.as_secs_f64() * 1e6
             );
         }

@@ -25,6 +25,8 @@ pub(crate) struct Figures {
     pub(crate) cpu_per_event: Duration,
     /// From the request to the answer: on disk and in force.
     pub(crate) change: Duration,
+    /// Of the folder, with one file changed; the 150 ms that files are left alone included.
+    pub(crate) reload: Duration,
     pub(crate) memory_mib: f64,
 }
 
@@ -61,6 +63,15 @@ pub(crate) fn measure() -> Vec<Figures> {
             subscriptions: wanted,
             cpu_per_event: cpu / u32::try_from(BATCH * BATCHES).expect("few"),
             change: change(admin),
+            reload: {
+                let source = hub.path().join("sources/new.toml");
+                let text = format!("tokens = [\"bench\"] # {wanted}\n");
+                std::fs::write(source, text).expect("a file");
+                let mut connection = TcpStream::connect(admin).expect("the engine listens");
+                let begun = Instant::now();
+                ask(&mut connection, "POST", "/v1/reload", "", "200");
+                begun.elapsed()
+            },
             memory_mib: process.memory_mib(),
         }
     });

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{files, root};
+use super::{files, plugin, root};
 
 /// Megabytes of code: what loads them without need takes seconds longer each time.
 const LARGE: [&str; 2] = ["cel", "jq"];
@@ -22,6 +22,19 @@ pub(crate) fn copy_with_plugins(folder: &Path) -> TempDir {
     for plugin in bundled_plugins().into_iter().filter(|it| !is_large(it)) {
         let name = plugin.file_name().expect("a name");
         fs::copy(&plugin, plugins.join(name)).expect("the plugin can be copied");
+    }
+    copy
+}
+
+/// A copy of a hub folder, with these plugins.
+pub(crate) fn copy_with(folder: &Path, plugins: &[&str]) -> TempDir {
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    copy_tree(folder, copy.path());
+    let into = copy.path().join("plugins");
+    fs::create_dir_all(&into).expect("a folder");
+    for name in plugins {
+        let to = into.join(name).with_extension("wasm");
+        fs::copy(plugin(name), to).expect("the plugin can be copied");
     }
     copy
 }

@@ -5,12 +5,14 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::eventually;
+use super::tls::{Authority, Identity};
 
 /// A server. It ends with the process of the tests, however that ends.
 #[derive(Debug)]
@@ -39,6 +41,11 @@ impl Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
         let password = folder.join("password");
         fs::write(&password, PASSWORD).expect("a file");
+        let authority = Authority::new("the tests");
+        let Identity { certificate, key } = authority.server(&["127.0.0.1"]);
+        fs::write(folder.join("root.pem"), &authority.pem).expect("a file");
+        fs::write(folder.join("server.pem"), certificate).expect("a file");
+        write_secret(&folder.join("server.key"), &key);
         hand_over(&folder);
         let data = folder.join("data");
         let init = as_server("initdb")
@@ -69,6 +76,11 @@ impl Cluster {
 
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The certificate that vouches for it.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("root.pem")
     }
 
     /// Ask a database, or tell it something; rows are lines, their columns apart by `|`.
@@ -139,7 +151,9 @@ fn serve(folder: &Path, port: u16) -> (Child, ChildStdin) {
         .arg(folder.join("data"))
         .args(["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}")])
         .args(["-c", &format!("unix_socket_directories={}", folder.display())])
-        .args(["-c", "max_connections=300", "-c", "logging_collector=off"]);
+        .args(["-c", "max_connections=300", "-c", "logging_collector=off", "-c", "ssl=on"])
+        .args(["-c", &format!("ssl_cert_file={}", folder.join("server.pem").display())])
+        .args(["-c", &format!("ssl_key_file={}", folder.join("server.key").display())]);
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(script).arg("sh").arg(server.get_program()).args(server.get_args());
     shell.env("FOLDER", folder).stdin(Stdio::piped());
@@ -177,6 +191,13 @@ fn as_server(name: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
     command
+}
+
+/// The server insists that nobody else can read its key.
+fn write_secret(path: &Path, text: &str) {
+    let mut options = fs::OpenOptions::new();
+    let file = options.create(true).write(true).mode(0o600).open(path);
+    file.expect("a file").write_all(text.as_bytes()).expect("written");
 }
 
 fn hand_over(folder: &Path) {

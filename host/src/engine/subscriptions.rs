@@ -196,14 +196,13 @@ impl Engine {
         let now = clock::now();
         let bound_with = self.snapshot();
         let changes = last_of_each(changes);
-        let count =
-            |snapshot: &Snapshot| snapshot.routes.subscribed.of_tenant(&tenant.name).count();
         let new = changes.iter().filter(|it| match it {
             Staged::Put(it) => bound_with.routes.subscribed.get(it.id).is_none(),
             Staged::Deleted(_) | Staged::Note { .. } => false,
         });
         let new = new.count();
-        if new > 0 && count(&bound_with) + new > SUBSCRIPTIONS_MAX {
+        let there = bound_with.routes.subscribed.count(&tenant.name);
+        if new > 0 && there + new > SUBSCRIPTIONS_MAX {
             return Err(NotKept::TooMany);
         }
         // Another tenant's are none of this one's business, whoever staged them.
@@ -244,6 +243,15 @@ impl Engine {
         });
         self.queue.change_subscriptions(rows.collect(), now).await?;
         self.put_in_force(&bound_with, &changes, now);
+        let has_end = |it: &Change| match it {
+            Change::Put(live) => {
+                live.subscription.form.secrets.values().flatten().any(|it| it.until.is_some())
+            }
+            Change::Deleted(_) | Change::Note { .. } => false,
+        };
+        if changes.iter().any(has_end) {
+            self.subscriptions.changed.notify_one();
+        }
         for change in changes {
             match change {
                 Change::Put(live) => {
@@ -256,7 +264,6 @@ impl Engine {
                 Change::Note { .. } => {}
             }
         }
-        self.subscriptions.changed.notify_one();
         Ok(())
     }
 

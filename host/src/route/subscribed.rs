@@ -114,6 +114,11 @@ impl Subscribed {
         self.by_tenant.get(tenant).into_iter().flat_map(|it| it.all.values())
     }
 
+    /// How many a tenant has.
+    pub(crate) fn count(&self, tenant: &str) -> usize {
+        self.by_tenant.get(tenant).map_or(0, |it| it.all.size())
+    }
+
     /// All there are, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Live>> {
         self.by_id.values()
@@ -202,5 +207,112 @@ impl ByType {
         let starts = self.lengths.iter().filter_map(|(length, _)| event_type.get(..*length));
         let starting = starts.filter_map(|it| self.starting_with.get(it));
         self.exactly.get(event_type).into_iter().chain(starting).flat_map(|it| it.values())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::client::guard::Guard;
+    use crate::clock::UnixMs;
+    use crate::endpoint::{Endpoint, Order};
+    use crate::retry::RetryPolicy;
+    use crate::subscription::Form;
+
+    fn live(id: u128, tenant: &str, from: &[&str], types: &[&str], active: bool) -> Arc<Live> {
+        let names = || from.iter().map(|it| Arc::from(*it)).collect::<Vec<Arc<str>>>();
+        let pattern = |it: &&str| TypePattern::parse(it).expect("a pattern");
+        let route = Route {
+            name: SubscriptionId(id).to_string().into(),
+            tenant: Some(tenant.into()),
+            from: (!from.is_empty()).then(names),
+            types: types.iter().map(pattern).collect(),
+            filters: Vec::new(),
+            transforms: Vec::new(),
+            auths: Vec::new(),
+            endpoint: Endpoint {
+                url: "http://receiver.example/".into(),
+                uri: http::Uri::from_static("http://receiver.example/"),
+                timeout: Duration::from_secs(15),
+                concurrency: 16,
+                rate_limit: None,
+                order: Order::Free,
+                breaker: None,
+                disable_after: None,
+                disable_when_exhausted: false,
+                client: Arc::new(Client::new(Guard::default())),
+                grant: None,
+            },
+            retry: RetryPolicy::default(),
+            headers: http::HeaderMap::new(),
+            plugins: "".into(),
+            rests: None,
+        };
+        let subscription = Subscription {
+            id: SubscriptionId(id),
+            number: 1,
+            tenant: tenant.into(),
+            made_by: "".into(),
+            form: Form { active, ..Form::default() },
+            created: UnixMs(0),
+            updated: UnixMs(0),
+        };
+        Arc::new(Live { subscription: Arc::new(subscription), route: Arc::new(route) })
+    }
+
+    /// What is found through the maps is what a look at every subscription finds.
+    #[test]
+    fn those_that_take_an_event_are_found_each_once() {
+        const WORDS: [&str; 12] =
+            ["*", "a*", "a", "ab", "ab*", "a.b", "a.*", "b", "b*", "é", "é*", "a.b.c"];
+        const SOURCES: [&str; 4] = ["x", "y", "z", OWN_SOURCE];
+        const TYPES: [&str; 10] = ["a", "ab", "abc", "a.b", "a.b.c", "b", "", "é", "éa", "c"];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut subscribed = Subscribed::default();
+        let mut all: Vec<Arc<Live>> = Vec::new();
+        for round in 0..2000 {
+            let mut pick = |from: &[&'static str], most: usize| -> Vec<&'static str> {
+                (0..random.usize(..=most)).map(|_| from[random.usize(..from.len())]).collect()
+            };
+            let (types, from) = (pick(&WORDS, 5), pick(&SOURCES, 2));
+            let id = random.u128(..60);
+            let tenant = if id % 2 == 0 { "t" } else { "u" };
+            all.retain(|it| it.subscription.id.0 != id);
+            match random.usize(..4) {
+                0 => subscribed.delete(SubscriptionId(id)),
+                kind => {
+                    let live = live(id, tenant, &from, &types, kind != 1);
+                    subscribed.put(live.clone());
+                    all.push(live);
+                }
+            }
+            let event_type = TYPES[random.usize(..TYPES.len())];
+            let source = SOURCES[random.usize(..SOURCES.len())];
+            for tenant in ["t", "u", "v"] {
+                let found = subscribed.matching(tenant, source, event_type);
+                let mut found: Vec<_> = found.map(|it| it.name.clone()).collect();
+                found.sort();
+                let comes_from = |it: &Route| match &it.from {
+                    Some(names) => names.iter().any(|it| **it == *source),
+                    None => source != OWN_SOURCE,
+                };
+                let takes = |it: &&Arc<Live>| {
+                    it.subscription.form.active
+                        && *it.subscription.tenant == *tenant
+                        && comes_from(&it.route)
+                        && it.route.types.iter().any(|it| it.matches(event_type))
+                };
+                let looked = all.iter().filter(takes).map(|it| it.route.name.clone());
+                let mut looked: Vec<_> = looked.collect();
+                looked.sort();
+                assert_eq!(found, looked, "round {round}: {tenant} {source} {event_type:?}");
+            }
+        }
+        // Nothing is left behind.
+        all.iter().for_each(|it| subscribed.delete(it.subscription.id));
+        assert!(subscribed.by_tenant.is_empty() && subscribed.by_id.is_empty());
     }
 }

@@ -196,6 +196,7 @@ pub mod base {
     pub mod exports {
         pub mod plugpost {
             pub mod plugin {
+                #[expect(clippy::module_inception, reason = "as wit-bindgen names it")]
                 pub mod plugin {
                     #[derive(Debug)]
                     pub struct Description {

@@ -40,7 +40,7 @@ pub use roles::{Auth, Filter, NoSettings, Plugin, Source, Transform};
 macro_rules! export {
     ($plugin:ty: $($role:ident),+ $(,)?) => {
         /// The plugin, with these settings.
-        pub fn made(settings: &str) -> impl $crate::Plugin + $crate::Auth + use<> {
+        pub fn made(settings: &str) -> impl $crate::Auth + use<> {
             let settings = serde_json::from_str(settings).expect("settings");
             let made = <$plugin as $crate::Plugin>::new(settings);
             made.unwrap_or_else(|_| panic!("refused settings"))

@@ -110,7 +110,7 @@ async fn resend(
     lock(&transaction, &route, get(&row, 3)?).await?;
     if let Some(new) = new_event {
         let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data)
-                   SELECT $2, source, type, subject, time, attributes, data
+                   SELECT $2::bigint, source, type, subject, time, attributes, data
                    FROM events WHERE id = $1";
         let new = signed(new.0);
         transaction.execute(sql, &[&event, &new]).await?;
@@ -119,11 +119,11 @@ async fn resend(
     // As it was promised then, so that it overtakes nothing of its key either.
     let sql = "INSERT INTO deliveries
                    (id, event, route, endpoint, status, lease, due, attempts, key, place)
-               SELECT $2, $3, route, endpoint, 0, NULL,
+               SELECT $2::bigint, $3::bigint, route, endpoint, 0, NULL,
                    CASE WHEN key IS NOT NULL AND EXISTS (
                        SELECT 1 FROM deliveries p
                        WHERE p.route = d.route AND p.key = d.key AND p.status = 0)
-                   THEN $5 ELSE $4 END,
+                   THEN $5::bigint ELSE $4::bigint END,
                    0, key, CASE WHEN key IS NOT NULL THEN nextval('places') END
                FROM deliveries d WHERE id = $1";
     let (new, due) = (signed(new_delivery.0), signed(now.0));

@@ -61,6 +61,8 @@ pub(super) enum Failure {
     Fenced,
     /// Accepts were refused for their keys, and are gone from the batch: the rest goes again.
     Reused,
+    /// There is something in it that the database takes in no way.
+    Unfit(QueueError),
     Broken(QueueError),
 }
 
@@ -74,6 +76,10 @@ impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.code() {
             Some(&SqlState::DIVISION_BY_ZERO) => Self::Fenced,
+            // Data, constraints, limits: it would fail again.
+            Some(code) if ["22", "23", "54"].contains(&&code.code()[..2]) => {
+                Self::Unfit(error.into())
+            }
             _ => Self::Broken(error.into()),
         }
     }
@@ -88,9 +94,12 @@ const FENCE: &str = "
 const LOCK: &str = "SELECT pg_advisory_xact_lock(it) FROM unnest($1::bigint[]) it";
 
 impl Batch {
+    pub(super) fn of_facts() -> Self {
+        Self { accepts: Vec::new(), claims: Vec::new(), keeps: Vec::new(), others: Vec::new() }
+    }
+
     pub(super) fn gather(asks: &mut vec::IntoIter<Command>) -> Self {
-        let mut batch =
-            Self { accepts: Vec::new(), claims: Vec::new(), keeps: Vec::new(), others: Vec::new() };
+        let mut batch = Self::of_facts();
         for ask in asks {
             match ask {
                 Command::Accept { events, reply } => batch.accepts.push(Accept { events, reply }),
@@ -123,7 +132,7 @@ impl Batch {
         self.others.into_iter().for_each(|it| it.refuse(error));
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.accepts.is_empty() && self.claims.is_empty() && self.keeps.is_empty()
     }
 
@@ -172,7 +181,7 @@ impl Store {
             Ok(()) => self.unsure = false,
             Err(Failure::Broken(_)) => self.unsure = true,
             // The session goes on.
-            Err(Failure::Fenced | Failure::Reused) => {
+            Err(Failure::Fenced | Failure::Reused | Failure::Unfit(_)) => {
                 session.client.batch_execute("ROLLBACK").await?;
             }
         }

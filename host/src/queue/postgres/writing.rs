@@ -21,6 +21,7 @@ use super::node::Node;
 use super::schema;
 use super::watch::{self, Watch};
 use crate::clock::{self, IdClock};
+use crate::queue::values::signed;
 use crate::queue::writer::{Command, Committed, Fact, Handover, Owed};
 use crate::queue::{QueueError, Terms, store};
 
@@ -193,7 +194,12 @@ impl Store {
                 Ok(()) => break,
                 Err(Failure::Fenced) => self.join_again(&mut session).await?,
                 Err(Failure::Reused) => {}
-                Err(Failure::Broken(error)) => {
+                // Without what was asked it comes again.
+                Err(Failure::Unfit(_)) if batch.is_empty() => {
+                    self.write_each(&mut session, facts, owed).await?;
+                    break;
+                }
+                Err(Failure::Broken(error) | Failure::Unfit(error)) => {
                     batch.refuse(&error);
                     return Err(error);
                 }
@@ -204,6 +210,45 @@ impl Store {
         }
         self.session = Some(session);
         self.notify(&owed.stored);
+        Ok(())
+    }
+
+    /// One of these facts cannot be written, and would hold up all others for ever.
+    async fn write_each(
+        &mut self,
+        session: &mut Session,
+        facts: &[Fact],
+        owed: &mut Owed,
+    ) -> Result<(), QueueError> {
+        for fact in facts {
+            let one = std::slice::from_ref(fact);
+            match self.commit(session, one, &mut Batch::of_facts(), owed).await {
+                Ok(()) | Err(Failure::Reused) => {}
+                Err(Failure::Fenced) => return self.join_again(session).await,
+                Err(Failure::Broken(error)) => return Err(error),
+                Err(Failure::Unfit(error)) => self.bury(session, fact, &error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be recorded is a dead letter: it is listed, and can be resent.
+    async fn bury(
+        &mut self,
+        session: &Session,
+        fact: &Fact,
+        error: &QueueError,
+    ) -> Result<(), QueueError> {
+        let (id, lease) = match fact {
+            Fact::Released(id, lease) => (*id, *lease),
+            Fact::Settled(it) => (it.settlement.delivery, it.settlement.lease),
+        };
+        tracing::error!(delivery = %id, %error, "an attempt cannot be recorded");
+        let sql = "UPDATE deliveries SET lease = NULL, status = 3, error = $3
+                   WHERE id = $1 AND lease = $2";
+        let told = format!("store.unfit: what came of an attempt cannot be recorded: {error}");
+        session.client.execute(sql, &[&signed(id.0), &lease.0, &told]).await?;
+        self.held.remove(&signed(id.0));
         Ok(())
     }
 

@@ -9,12 +9,12 @@ use tokio_postgres::{Client, Row};
 
 use super::super::connection::get;
 use super::super::rows::text;
-use super::{Statements, rows};
+use super::{Failure, Statements, rows};
 use crate::attempt::Attempt;
 use crate::delivery::{DeliveryId, Lease, Next};
 use crate::queue::values::{signed, status_number};
 use crate::queue::writer::Fact;
-use crate::queue::{Made, QueueError, Settled, Settlement};
+use crate::queue::{Made, Settled, Settlement};
 
 pub(super) const ATTEMPTED: &str = "
     WITH v AS (
@@ -102,7 +102,7 @@ impl<'f> Settlements<'f> {
         &self,
         client: &Client,
         sql: &Statements,
-    ) -> Result<Recorded, QueueError> {
+    ) -> Result<Recorded, Failure> {
         let (attempted, declined, released) = tokio::join!(
             self.attempted(client, sql),
             self.declined(client, sql),
