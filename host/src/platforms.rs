@@ -54,9 +54,7 @@ async fn call(engine: &Arc<Engine>, request: Request<Incoming>) -> Result<Answer
     })?;
     let rest = path[name.len()..].to_owned();
     let token = token(&snapshot.hub, api, &mut parts.headers);
-    // Before the body: who may do nothing is not waited for long.
-    let bytes_max = snapshot.hub.body_bytes_max;
-    let body = read_body(&parts.headers, body, bytes_max).await?;
+    let body = read_body(&parts.headers, body, snapshot.hub.body_bytes_max).await?;
     let inbound = Arc::new(Inbound {
         method: parts.method,
         path: rest,

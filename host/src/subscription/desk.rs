@@ -294,3 +294,96 @@ impl fmt::Debug for Caller {
         write!(f, "Caller({} of {})", self.name, self.tenant)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    fn desk() -> Desk {
+        let number = AtomicU64::new(6);
+        Desk::new(Arc::new(Caller {
+            tenant: "acme".into(),
+            name: "shop".into(),
+            platform: "parcels".into(),
+            kept: Vec::new(),
+            notes: BTreeMap::from([("emails".to_owned(), "before".to_owned())]),
+            secrets: BTreeMap::from([("key".to_owned(), Zeroizing::new("of-token".to_owned()))]),
+            now: UnixMs(1_000),
+            next: Box::new(move || {
+                let number = number.fetch_add(1, Ordering::Relaxed) + 1;
+                (SubscriptionId(number.into()), number)
+            }),
+            check: Box::new(|it| match it.form.url.starts_with("https:") {
+                true => Vec::new(),
+                false => vec![Refusal { field: "url".into(), message: "no".into() }],
+            }),
+        }))
+    }
+
+    fn to(url: &str) -> Draft {
+        Draft { url: Some(url.into()), ..Draft::default() }
+    }
+
+    #[test]
+    fn a_call_sees_what_it_changed_and_leaves_it_to_be_kept() {
+        let mut desk = desk();
+        let made = desk.create(to("https://a.example/")).expect("little").expect("it fits");
+        assert_eq!((made.number, &*made.made_by, made.created), (7, "shop", UnixMs(1_000)));
+        assert_eq!(made.form.secrets["key"][0].text.as_str(), "of-token");
+        for id in ["7", &made.id.to_string(), &made.id.uuid()] {
+            assert!(desk.get(id).is_some(), "{id}");
+        }
+        for id in ["07", "+7", "8", "", "sub_7"] {
+            assert!(desk.get(id).is_none(), "{id}");
+        }
+        let off = Draft { active: Some(false), ..Draft::default() };
+        let now = desk.update("7", off).expect("little").expect("it fits").expect("it is there");
+        assert_eq!((now.form.active, now.form.url.as_str()), (false, "https://a.example/"));
+        desk.set_note("emails".into(), None).expect("little");
+        assert_eq!(desk.note("emails"), None);
+        assert!(desk.delete("7").expect("little").is_some());
+        assert!(desk.all().is_empty());
+        let staged = desk.into_staged();
+        assert!(matches!(
+            staged[..],
+            [Staged::Put(_), Staged::Put(_), Staged::Deleted(_), Staged::Note { .. }]
+        ));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_not_staged() {
+        let mut desk = desk();
+        for (draft, field) in [
+            (Draft::default(), "url"),
+            (to("http://a.example/"), "url"),
+            (Draft { settings: Some("[]".into()), ..to("https://a.example/") }, "settings"),
+        ] {
+            let refusals = desk.create(draft).expect("little").expect_err("it does not fit");
+            assert_eq!(refusals[0].field, field);
+        }
+        let made = desk.create(to("https://a.example/")).expect("little").expect("it fits");
+        let refused = desk.update("9", to("http://b.example/")).expect("little");
+        assert!(refused.expect_err("it does not fit")[0].field == "url");
+        assert_eq!(desk.get("9").map(|it| it.form.url.clone()), Some(made.form.url.clone()));
+        assert!(
+            desk.update("1", to("https://b.example/")).expect("little").expect("none").is_none()
+        );
+        assert_eq!(desk.into_staged().len(), 1);
+    }
+
+    #[test]
+    fn a_call_has_its_limits_and_says_which() {
+        let mut desk = desk();
+        let left = desk.say(BYTES_MAX).expect_err("too much");
+        assert_eq!(left.code, "plugin.output");
+        for _ in 0..CHANGES_MAX {
+            desk.create(to("https://a.example/")).expect("not yet").expect("it fits");
+        }
+        let left = desk.create(to("https://a.example/")).expect_err("too many");
+        assert_eq!(left.code, "plugin.changes");
+        let noted = (0..=NOTES_MAX).map(|it| desk.set_note(it.to_string(), Some("x".into())));
+        assert_eq!(noted.filter(Result::is_err).count(), 2);
+    }
+}

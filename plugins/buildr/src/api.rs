@@ -67,7 +67,7 @@ fn create(request: &Request<'_>, caller: &Caller<'_>) -> Response {
             return wrong(422, &format!("webhook.{field} is missing"));
         }
     }
-    match draft(&asked, true) {
+    match draft(&asked, None) {
         Ok(draft) => match caller.create(draft) {
             Ok(made) => found(Some(made), 201),
             Err(refusals) => refused(&refusals),
@@ -77,14 +77,12 @@ fn create(request: &Request<'_>, caller: &Caller<'_>) -> Response {
 }
 
 fn update(request: &Request<'_>, caller: &Caller<'_>, id: &str) -> Response {
-    if caller.get(id).is_none() {
-        return no_webhook();
-    }
+    let Some(before) = caller.get(id) else { return no_webhook() };
     let asked = match read(request) {
         Ok(asked) => asked,
         Err(response) => return response,
     };
-    match draft(&asked, false) {
+    match draft(&asked, Some(&before)) {
         Ok(draft) => match caller.update(id, draft) {
             Ok(now) => found(now, 200),
             Err(refusals) => refused(&refusals),
@@ -106,7 +104,8 @@ fn read(request: &Request<'_>) -> Result<Map<String, Value>, Response> {
     }
 }
 
-fn draft(asked: &Map<String, Value>, is_new: bool) -> Result<Draft, String> {
+/// What a request says of a webhook, new or as it was before.
+fn draft(asked: &Map<String, Value>, before: Option<&Subscription>) -> Result<Draft, String> {
     let mut draft = Draft::new();
     if let Some(url) = asked.get("url") {
         draft = draft.url(url.as_str().ok_or("webhook.url is not text")?);
@@ -132,13 +131,18 @@ fn draft(asked: &Map<String, Value>, is_new: bool) -> Result<Draft, String> {
             draft = draft.rate_limit(Some(format!("{limit}/m")));
         }
     }
+    let unsigned = |it: Option<bool>| match before {
+        Some(before) => before.settings_with("unsigned", it.map(Value::from)),
+        None if it.is_some() => r#"{"unsigned":true}"#.into(),
+        None => "{}".into(),
+    };
     match asked.get("secret") {
-        None if !is_new => {}
+        None if before.is_some() => {}
         None | Some(Value::Null) => {
-            draft = draft.settings(r#"{"unsigned":true}"#).secret("key", None);
+            draft = draft.settings(unsigned(Some(true))).secret("key", None);
         }
         Some(Value::String(secret)) if !secret.is_empty() => {
-            draft = draft.settings("{}").secret("key", Some(key(secret)));
+            draft = draft.settings(unsigned(None)).secret("key", Some(key(secret)));
         }
         Some(_) => return Err("webhook.secret is not text, or empty".into()),
     }

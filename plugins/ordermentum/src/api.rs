@@ -119,11 +119,13 @@ fn draft(
     if sets_it && username.take().is_some() {
         draft = draft.secret("password", None);
     }
-    let mut settings = Object::new();
-    if let Some(username) = &username {
-        settings = settings.text("username", username);
-    }
-    Ok(draft.settings(settings.finish()))
+    let username = username.map(Value::from);
+    let settings = match (before, username) {
+        (Some(before), username) => before.settings_with("username", username),
+        (None, Some(username)) => Object::new().json("username", &username.to_string()).finish(),
+        (None, None) => "{}".into(),
+    };
+    Ok(draft.settings(settings))
 }
 
 fn text(asked: &Map<String, Value>, field: &str) -> Result<Option<String>, String> {

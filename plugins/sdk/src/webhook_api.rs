@@ -438,6 +438,12 @@ impl Subscription {
         ask!(self, it => it.settings(), it => it.settings())
     }
 
+    /// The plugin's settings for it with one of them changed, as JSON text; none
+    /// removes it. What else they say stays, whoever said it.
+    pub fn settings_with(&self, name: &str, value: Option<serde_json::Value>) -> String {
+        settings_with(&self.settings(), name, value)
+    }
+
     /// The names of the secrets it has.
     pub fn secrets(&self) -> Vec<String> {
         ask!(self, it => it.secrets(), it => it.secrets())
@@ -583,6 +589,16 @@ impl Draft {
     }
 }
 
+fn settings_with(settings: &str, name: &str, value: Option<serde_json::Value>) -> String {
+    let mut settings: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(settings).unwrap_or_default();
+    match value {
+        Some(value) => drop(settings.insert(name.into(), value)),
+        None => drop(settings.remove(name)),
+    }
+    serde_json::Value::Object(settings).to_string()
+}
+
 #[doc(hidden)]
 pub fn credentials<P: WebhookApi>() -> Vec<wit::Credential> {
     let credential =
@@ -622,6 +638,14 @@ mod tests {
         assert_eq!(request.query("bad").as_deref(), Some("%zz"));
         assert_eq!(request.query("none"), None);
         assert!(Request::new("GET", "", "").segments().is_empty());
+    }
+
+    #[test]
+    fn one_setting_changes_and_the_others_stay() {
+        let with = |value| settings_with(r#"{"b":1.10,"a":true}"#, "a", value);
+        assert_eq!(with(Some("x".into())), r#"{"b":1.10,"a":"x"}"#);
+        assert_eq!(with(None), r#"{"b":1.10}"#);
+        assert_eq!(settings_with("", "a", Some(1.into())), r#"{"a":1}"#);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::hint::black_box;
 use plugpost_plugin::webhook_api::{
     Caller, Credential, Draft, Request, Response, Subscription, WebhookApi,
 };
-use plugpost_plugin::{Description, NoSettings, Plugin, Problem, export};
+use plugpost_plugin::{
+    Description, Event, Failure, Message, NoSettings, Plugin, Problem, Transform, export,
+};
 
 struct HostileApi {
     hoard: RefCell<Vec<Subscription>>,
@@ -22,6 +24,12 @@ impl Plugin for HostileApi {
 
     fn new(_: NoSettings) -> Result<Self, Vec<Problem>> {
         Ok(Self { hoard: RefCell::default() })
+    }
+}
+
+impl Transform for HostileApi {
+    fn apply(&self, _: &Event) -> Result<Message, Failure> {
+        Ok(Message::unchanged())
     }
 }
 
@@ -98,4 +106,4 @@ impl WebhookApi for HostileApi {
     }
 }
 
-export!(HostileApi: webhook_api);
+export!(HostileApi: transform, webhook_api);
