@@ -279,7 +279,7 @@ mod tests {
             };
             let (types, from) = (pick(&WORDS, 5), pick(&SOURCES, 2));
             let id = random.u128(..60);
-            let tenant = if id % 2 == 0 { "t" } else { "u" };
+            let tenant = if id.is_multiple_of(2) { "t" } else { "u" };
             all.retain(|it| it.subscription.id.0 != id);
             match random.usize(..4) {
                 0 => subscribed.delete(SubscriptionId(id)),

@@ -39,7 +39,7 @@ impl Session {
 
     pub(super) async fn open_with(address: &Address, told: Told) -> Result<Self, QueueError> {
         let (client, driver) = match &address.tls {
-            Tls::Off(tls) => connect(address, tls.clone(), told).await?,
+            Tls::Off(tls) => connect(address, *tls, told).await?,
             Tls::On(tls) => connect(address, tls.clone(), told).await?,
         };
         let session = Self { client, statements: HashMap::new(), driver };
