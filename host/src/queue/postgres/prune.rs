@@ -18,8 +18,8 @@ use crate::queue::{QueueError, Retention};
 /// How many events one batch touches.
 const BATCH: i64 = 500;
 
-/// A day of which more than that still waits stays until less does: it is moved in one go.
-const KEPT_MAX: i64 = 10_000;
+/// While more than that waits, days stay: what waits of one is moved in one go.
+const KEPT_MAX: i64 = 100_000;
 
 /// Below that, a day would be kept for far too long.
 const BY_ROW: Duration = Duration::from_hours(48);
@@ -68,33 +68,36 @@ async fn oldest_day(transaction: &Transaction<'_>) -> Result<Option<u64>, QueueE
     Ok(get::<Option<i64>>(&row, 0)?.map(i64::unsigned_abs))
 }
 
-/// False when too much of it waits.
+/// False when too much of it, and of what is older, waits. What waits is found by its own
+/// index: of a large day nothing else is read.
 async fn drop_day(transaction: &Transaction<'_>, day: u64) -> Result<bool, QueueError> {
+    // An event stays with all of its deliveries while one of them waits. Deliveries of a day
+    // can be of an older event.
     let sql = format!(
-        "SELECT count(*) FROM (
-             SELECT 1 FROM deliveries WHERE status = 0 AND event IN (SELECT id FROM events_{day})
-             LIMIT {KEPT_MAX} + 1) it"
+        "CREATE TEMPORARY TABLE waiting ON COMMIT DROP AS
+             SELECT DISTINCT event FROM
+                 (SELECT event FROM deliveries WHERE status = 0 LIMIT {KEPT_MAX} + 1) it
+             WHERE event < {}",
+        first_id_of(day + 1)
     );
-    let waiting: i64 = get(&transaction.query_one(&sql, &[]).await?, 0)?;
-    if waiting > KEPT_MAX {
-        tracing::warn!(day, "more than {KEPT_MAX} deliveries of a day still wait: it stays");
+    transaction.batch_execute(&sql).await?;
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE status = 0
+                                       LIMIT {KEPT_MAX} + 1) it) > {KEPT_MAX}"
+    );
+    if get(&transaction.query_one(&sql, &[]).await?, 0)? {
+        tracing::warn!(day, "more than {KEPT_MAX} deliveries wait: a day stays that could go");
         return Ok(false);
     }
     let mut sql = String::new();
     for (table, _) in PARTITIONED {
         sql += &format!("ALTER TABLE {table} DETACH PARTITION {table}_{day};");
     }
-    // An event stays with all of its deliveries while one of them waits. Its pending ones
-    // may be of this day or of a later one.
     sql += &format!(
-        "INSERT INTO events SELECT * FROM events_{day} e WHERE
-             EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id AND d.status = 0)
-             OR EXISTS (SELECT 1 FROM deliveries_{day} d WHERE d.event = e.id AND d.status = 0);
-         INSERT INTO deliveries SELECT * FROM deliveries_{day} o WHERE
-             EXISTS (SELECT 1 FROM deliveries d WHERE d.event = o.event AND d.status = 0)
-             OR EXISTS (SELECT 1 FROM deliveries_{day} d WHERE d.event = o.event AND d.status = 0);
-         INSERT INTO attempts SELECT * FROM attempts_{day} a WHERE
-             EXISTS (SELECT 1 FROM deliveries_kept d WHERE d.id = a.delivery);"
+        "INSERT INTO events SELECT e.* FROM waiting w JOIN events_{day} e ON e.id = w.event;
+         INSERT INTO attempts SELECT a.* FROM waiting w JOIN deliveries_{day} d USING (event)
+             JOIN attempts_{day} a ON a.delivery = d.id;
+         INSERT INTO deliveries SELECT d.* FROM waiting w JOIN deliveries_{day} d USING (event);"
     );
     for (table, _) in PARTITIONED {
         sql += &format!("DROP TABLE {table}_{day};");

@@ -86,7 +86,8 @@ impl Watch {
         // After an outage everybody gets the time to come back.
         let mut renewed_since = Instant::now();
         let mut renewed_last = Instant::now();
-        let patience = self.lease;
+        // Nothing here may take so long that the node cannot say in time that it lives.
+        let patience = self.lease / 3;
         loop {
             tokio::select! {
                 routes = tell.recv() => {
