@@ -318,7 +318,7 @@ fn an_exception_is_told(language: &str, folder: &Path) {
             "plugin.js",
             "    const parcel = ",
             "    if (event.id()) throw new TypeError(\"no scales\");\n",
-            &["TypeError: no scales", "apply@"],
+            &["TypeError: no scales"],
         ),
         "python" => (
             "app.py",
