@@ -321,16 +321,21 @@ impl Engine {
         Ok(())
     }
 
-    /// The subscriptions there are go over to a snapshot of other files.
-    pub(super) fn carry_over(&self, next: Snapshot) -> (Arc<Snapshot>, Arc<Snapshot>) {
+    /// The subscriptions there are go over to a snapshot of other files. Returns the one
+    /// before and the one now.
+    pub(super) fn carry_over(&self, mut next: Snapshot) -> (Arc<Snapshot>, Arc<Snapshot>) {
+        let now = clock::now();
+        let bind = |it: &Arc<Live>| Arc::new(next.bind_again(it, now));
+        // Nearly all of the work, while others go on changing them.
+        let first = self.snapshot();
+        let bound: HashMap<*const Live, Arc<Live>> =
+            first.routes.subscribed.iter().map(|it| (Arc::as_ptr(it), bind(it))).collect();
         let _publishing = self.subscriptions.publishing.lock();
         let before = self.snapshot();
-        let mut next = next;
-        let now = clock::now();
-        for live in before.routes.subscribed.iter() {
-            let again = Arc::new(next.bind_again(live, now));
-            next.routes.subscribed.put(again);
-        }
+        let all = before.routes.subscribed.iter();
+        let all = all.map(|it| bound.get(&Arc::as_ptr(it)).cloned().unwrap_or_else(|| bind(it)));
+        let all: Vec<_> = all.collect();
+        all.into_iter().for_each(|it| next.routes.subscribed.put(it));
         let next = Arc::new(next);
         self.snapshot.store(next.clone());
         self.subscriptions.changed.notify_one();
