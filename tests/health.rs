@@ -243,6 +243,28 @@ pub(crate) fn the_engine_tells_what_becomes_of_endpoints_to_the_routes_that_ask(
 }
 
 #[test]
+fn a_rest_by_the_breaker_is_told_and_an_exhausted_endpoint_disabled_where_the_rule_says_so() {
+    let (receiver, _) = switched(500);
+    let operator = Receiver::ok();
+    let hub = Hub::new();
+    let rule = "concurrency = 1\ndisable_when_exhausted = true";
+    let out = route(&receiver.url("/"), rule, "schedule = [\"10ms\", \"10ms\"]\njitter = 0");
+    hub.route("out", format!("{out}\n[breaker]\nrequests = 2\nrest = \"1s\"\n"));
+    let told = route(&operator.url("/"), "", "").replace("from = \"*\"", "from = \"plugpost\"");
+    hub.route("told", told);
+    let engine = Engine::start(&hub);
+    engine.ended(&engine.send("order.created", "{}"), "out");
+    let told = operator.first(4);
+    let told: Vec<Value> =
+        told.iter().map(|it| serde_json::from_slice(&it.body).expect("JSON")).collect();
+    assert!(told.iter().any(|it| it["until"].is_string() && it["route"] == "out"), "{told:?}");
+    let reason = |it: &Value| it["reason"].as_str().is_some_and(|it| it.contains("retry failed"));
+    assert!(told.iter().any(reason), "{told:?}");
+    let next = engine.ended(&engine.send("order.created", "{}"), "out");
+    assert_eq!((&next["status"], receiver.received().len()), (&"dead".into(), 3));
+}
+
+#[test]
 fn telling_of_a_failure_to_tell_does_not_go_on_for_ever() {
     let (receiver, _) = switched(500);
     let hub = Hub::new();
