@@ -4,15 +4,17 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rusqlite::Connection as Database;
 
 use super::{KEY, fits, id, path, signed, subscribe};
-use crate::support::Ran;
 use crate::support::engine::{Engine, command};
 use crate::support::hub::Hub;
 use crate::support::receiver::Receiver;
+use crate::support::{PATIENCE, Ran};
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_plugpost"))
@@ -31,7 +33,19 @@ fn serve(hub: &Hub, keys: &str) -> Engine {
 fn run(hub: &Hub, keys: &str, arguments: &[&str]) -> Ran {
     let mut command = command(binary());
     command.env("PLUGPOST_SECRET_KEY", keys).args(arguments).arg(hub.path());
-    command.output().expect("the binary starts").into()
+    to_its_end(command)
+}
+
+/// A command that ends by itself; one that serves after all is killed.
+fn to_its_end(mut command: Command) -> Ran {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE && child.try_wait().expect("its own child").is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    child.wait_with_output().expect("its output").into()
 }
 
 fn hub() -> Hub {
@@ -59,7 +73,8 @@ fn without_a_key_one_is_made_for_its_owner_alone_and_said() {
     let key = fs::read(&file).expect("the key");
     fs::remove_file(&file).expect("the key");
     let mut serve = command(binary());
-    let ran: Ran = serve.arg("serve").arg(hub.path()).output().expect("it starts").into();
+    serve.arg("serve").arg(hub.path());
+    let ran = to_its_end(serve);
     assert_eq!(ran.status, Some(1));
     assert!(ran.stderr.contains("there is no key"), "{}", ran.stderr);
     assert!(!file.exists());
