@@ -93,7 +93,7 @@ mod tests {
             ("registry.example.com/radar", "begins with `oci://`"),
             ("oci://radar", "the host is missing"),
             ("oci://acme/radar", "the host is missing"),
-            ("oci://registry.example.com/Radar", "must be lowercase"),
+            ("oci://registry.example.com/Radar", "is not a plugin's place"),
             ("oci://registry.example.com/radar:1.0.0", "has no digest"),
             ("oci://registry.example.com/radar@sha256:abc", "is not a plugin's place"),
         ] {

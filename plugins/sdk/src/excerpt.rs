@@ -33,7 +33,7 @@ mod tests {
         for (text, offset, expected) in [
             (".a | )", 5, "line 1, column 6: odd: .a | ^)"),
             (".a |\n  .b |", 11, "line 2, column 7: odd: .b |^"),
-            ("é\r\n\tü)", 6, "line 2, column 3: odd: ü^)"),
+            ("é\r\n\tü)", 7, "line 2, column 3: odd: ü^)"),
             ("", 0, "line 1, column 1: odd: ^"),
             ("ab", 99, "line 1, column 3: odd: ab^"),
             // In the middle of a character: before it.
