@@ -25,6 +25,9 @@ const PLUGINS: [&str; 11] = [
     "standard-webhooks",
 ];
 
+/// A third of it is the program itself, a third the plugins' machine code.
+const IDLE_BYTES_MAX: u64 = 80 << 20;
+
 #[test]
 fn an_idle_engine_with_every_plugin_takes_no_time_and_little_memory() {
     let _alone = measuring();
@@ -37,14 +40,14 @@ fn an_idle_engine_with_every_plugin_takes_no_time_and_little_memory() {
     hub.route("out", to(&receiver.url("/")));
     let engine = Engine::start(&hub);
     let resident = engine.resident_bytes();
-    assert!(resident < 60 << 20, "{resident} bytes when it has started");
+    assert!(resident < IDLE_BYTES_MAX, "{resident} bytes when it has started");
     // It has worked, and has connections and warm instances.
     for _ in 0..20 {
         engine.send("order.created", "{}");
     }
     engine.drained();
     let resident = engine.resident_bytes();
-    assert!(resident < 60 << 20, "{resident} bytes when it has worked");
+    assert!(resident < IDLE_BYTES_MAX, "{resident} bytes when it has worked");
     let Some(before) = cpu_ticks(&engine) else { return };
     thread::sleep(Duration::from_secs(3));
     let ticks = cpu_ticks(&engine).expect("as before") - before;

@@ -568,5 +568,5 @@ fn whatever_a_plugin_answers_is_harmless_and_named() {
     assert!(nobody.problem(404).contains("hmac"));
     let large = [("content-length", "2097152")];
     client::ask(engine.public, "POST", "/platforms/hostile-api/x", &large, b"").problem(413);
-    assert!(!engine.stderr().contains("panicked at host"), "{}", engine.stderr());
+    assert!(!engine.stderr().contains("\nthread '"), "{}", engine.stderr());
 }

@@ -159,7 +159,8 @@ fn whatever_a_plugin_does_is_a_named_outcome() {
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert_eq!(receiver.received().len(), delivered, "only what is fit to be sent was sent");
-    assert!(!engine.stderr().contains("panicked"), "{}", engine.stderr());
+    // A guest that panics says so in the log; a thread of ours would say it of itself.
+    assert!(!engine.stderr().contains("\nthread '"), "{}", engine.stderr());
 }
 
 #[test]
