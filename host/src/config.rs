@@ -299,7 +299,7 @@ pub(crate) fn read_one(kind: u8, text: &str) -> Vec<Problem> {
 /// The notations of values, for the fuzzer.
 #[cfg(feature = "fuzz")]
 pub(crate) fn read_value(text: &str) {
-    let _ = document::parse_duration(text);
+    let _ = parse_duration(text);
     let _ = route::parse_url(text);
     let _ = crate::endpoint::RateLimit::parse(text);
     let _ = parse_policy(&[("retry.schedule".into(), text.into())]);

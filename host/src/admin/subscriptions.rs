@@ -167,7 +167,11 @@ pub(super) async fn list(
     if let (Some(own), Some(asked)) = (&caller.tenant, &query.tenant)
         && own != asked
     {
-        return Err(wrong("tenant", asked, "the caller's own tenant"));
+        return Err(HttpProblem::forbidden("this is not the caller's own tenant"));
+    }
+    let event_type = query.event_type.as_deref();
+    if event_type == Some("") {
+        return Err(wrong("type", "", "an event type"));
     }
     let tenant = caller.tenant.as_ref().or(query.tenant.as_ref());
     let snapshot = engine.snapshot();
@@ -180,7 +184,7 @@ pub(super) async fn list(
     ids.sort_unstable_by(|a, b| b.cmp(a));
     let is_wanted = |it: &Subscription| {
         query.platform.as_ref().is_none_or(|wanted| it.form.platform.as_ref() == Some(wanted))
-            && query.event_type.as_ref().is_none_or(|wanted| takes(it, wanted))
+            && event_type.is_none_or(|wanted| takes(it, wanted))
             && active.is_none_or(|wanted: bool| it.form.active == wanted)
     };
     let found = ids.into_iter().filter_map(|it| engine.subscription(it)).filter(|it| is_wanted(it));
