@@ -16,6 +16,8 @@ use native::bindings::base::plugpost::plugin::secrets::HELD;
 use native::{Auth, Body, Event, Outgoing, Transform, buildr, signing};
 use serde_json::{Value, json};
 
+use crate::median;
+
 /// One plugin with one size of payload: the medians of all rounds.
 pub(crate) struct Cost {
     pub(crate) name: String,
@@ -89,7 +91,7 @@ fn cost(name: String, plugin: &str, data: &str, call: Call) -> Cost {
         guests.push(guest(plugin, folder.path()));
         natives.push(native(&event, &call));
     }
-    Cost { name, guest: median(guests), native: median(natives) }
+    Cost { name, guest: median(guests, Duration::cmp), native: median(natives, Duration::cmp) }
 }
 
 fn guest(plugin: &str, cases: &Path) -> Duration {
@@ -109,12 +111,7 @@ fn native(event: &Event, call: &Call) -> Duration {
         call(black_box(event));
         begun.elapsed()
     });
-    median(times.collect())
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+    median(times, Duration::cmp)
 }
 
 /// JSON of about so many bytes, as orders are: a few members, and lines.

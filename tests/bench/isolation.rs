@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::engine::{self, Hub};
 use crate::load::{Load, Pace};
 use crate::receiver::Receiver;
-use crate::{Scenario, WARM_UP};
+use crate::{Scenario, WARM_UP, median};
 
 /// About a quarter of what the machine can do.
 const RATE: u64 = 2500;
@@ -74,10 +74,8 @@ pub(crate) fn measure(receiver: &Arc<Receiver>, seconds: Duration) {
 }
 
 fn medians(rounds: Vec<Round>) -> Round {
-    let (mut rates, mut p99s): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
-    rates.sort_unstable_by(f64::total_cmp);
-    p99s.sort_unstable();
-    (rates[PAIRS / 2], p99s[PAIRS / 2])
+    let (rates, p99s): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
+    (median(rates, f64::total_cmp), median(p99s, Duration::cmp))
 }
 
 fn round(receiver: &Arc<Receiver>, bad: &[Bad], seconds: Duration) -> Round {

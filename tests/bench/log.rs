@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::engine::{Hub, TOKEN};
 use crate::load::{Load, Pace};
 use crate::receiver::{Receiver, request_length};
-use crate::{Scenario, WARM_UP, number};
+use crate::{Scenario, WARM_UP, median, number};
 
 /// Routes that take every event.
 const COPIES: usize = 9;
@@ -92,14 +92,14 @@ pub(crate) fn measure(receiver: &Arc<Receiver>, seconds: Duration) {
     fill(public, receiver, deliveries as usize / COPIES);
     println!("{deliveries} deliveries made in {:.0?}", begun.elapsed());
 
-    let mut quiet: Vec<_> = FILTERS.iter().map(|it| (median(admin, it), *it)).collect();
+    let mut quiet: Vec<_> = FILTERS.iter().map(|it| (first_page(admin, it), *it)).collect();
     quiet.sort_unstable();
     show("nothing else happens", &quiet);
 
     let scenario = Scenario { pace: Pace::PerSecond(1000), ..Scenario::new("", 350, 10, false) };
     let load = Load::start(&scenario, public, TOKEN, receiver.clone());
     thread::sleep(WARM_UP);
-    let mut busy: Vec<_> = FILTERS.iter().map(|it| (median(admin, it), *it)).collect();
+    let mut busy: Vec<_> = FILTERS.iter().map(|it| (first_page(admin, it), *it)).collect();
     busy.sort_unstable();
     show("under 1,000 events a second", &busy);
 
@@ -145,14 +145,9 @@ fn round(receiver: &Receiver, seconds: Duration) -> Round {
 }
 
 fn medians(rounds: Vec<Round>) -> Round {
-    let mut rates: Vec<_> = rounds.iter().map(|it| it.0).collect();
-    rates.sort_unstable_by(f64::total_cmp);
-    let middle = |of: fn(&Round) -> Duration| {
-        let mut all: Vec<_> = rounds.iter().map(of).collect();
-        all.sort_unstable();
-        all[PAIRS / 2]
-    };
-    (rates[PAIRS / 2], middle(|it| it.1), middle(|it| it.2))
+    let middle = |of: fn(&Round) -> Duration| median(rounds.iter().map(of), Duration::cmp);
+    let rate = median(rounds.iter().map(|it| it.0), f64::total_cmp);
+    (rate, middle(|it| it.1), middle(|it| it.2))
 }
 
 /// Do something while somebody searches, one filter after the other.
@@ -247,10 +242,8 @@ fn event(at: usize, rare: bool) -> String {
     )
 }
 
-fn median(admin: SocketAddr, filter: &str) -> Duration {
-    let mut took: Vec<_> = (0..REQUESTS).map(|_| ask(admin, filter)).collect();
-    took.sort_unstable();
-    took[REQUESTS / 2]
+fn first_page(admin: SocketAddr, filter: &str) -> Duration {
+    median((0..REQUESTS).map(|_| ask(admin, filter)), Duration::cmp)
 }
 
 fn ask(admin: SocketAddr, filter: &str) -> Duration {

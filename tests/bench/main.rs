@@ -18,6 +18,7 @@ mod receiver;
 mod relay;
 mod subscriptions;
 
+use std::cmp::Ordering;
 use std::env;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,6 +158,13 @@ const FRESH: &str = "from cp to the first delivery";
 /// What the environment says, or the default.
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(default)
+}
+
+/// The one in the middle.
+fn median<T: Copy>(all: impl IntoIterator<Item = T>, compare: fn(&T, &T) -> Ordering) -> T {
+    let mut all: Vec<T> = all.into_iter().collect();
+    all.sort_unstable_by(compare);
+    all[all.len() / 2]
 }
 
 /// Load one process and read its meters.

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::{check, say};
 use crate::config::Folder;
 use crate::queue::subscriptions::reseal;
-use crate::vault::{self, KeyId, Place, Vault};
+use crate::vault::{self, KeyId, Vault};
 
 /// Work on the store
 #[derive(Subcommand)]
@@ -52,12 +52,8 @@ impl Store {
             if vault.is_newest(&it.sealed.key) {
                 return Ok(None);
             }
-            let place = Place { owner: owner.0, purpose: &it.purpose, name: &it.name };
-            let opened = vault.open(place, &it.sealed);
-            let text = opened.map_err(|error| {
-                format!("the {} `{}` of the subscription {owner}: {error}", it.purpose, it.name)
-            })?;
-            Ok(Some(vault.seal(place, &text)))
+            let text = it.open(&vault, owner)?;
+            Ok(Some(vault.seal(it.place(owner), &text)))
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let resealed = runtime.block_on(resealed);

@@ -1,10 +1,12 @@
 //! Subscriptions as the store keeps them: what is secret is sealed before it comes
 //! here, and opened by whoever asked.
 
+use zeroize::Zeroizing;
+
 use super::{Location, QueueError, postgres, sqlite};
 use crate::clock::UnixMs;
 use crate::subscription::SubscriptionId;
-use crate::vault::Sealed;
+use crate::vault::{Place, Sealed, Vault};
 
 /// A subscription as it is kept.
 #[derive(Debug)]
@@ -29,6 +31,24 @@ pub(crate) struct KeptSecret {
     pub(crate) version: u32,
     pub(crate) until: Option<UnixMs>,
     pub(crate) sealed: Sealed,
+}
+
+impl KeptSecret {
+    /// What is sealed. The error says whose it is.
+    pub(crate) fn open(
+        &self,
+        vault: &Vault,
+        owner: SubscriptionId,
+    ) -> Result<Zeroizing<String>, String> {
+        vault.open(self.place(owner), &self.sealed).map_err(|error| {
+            format!("the {} `{}` of the subscription {owner}: {error}", self.purpose, self.name)
+        })
+    }
+
+    /// What it is sealed for.
+    pub(crate) fn place(&self, owner: SubscriptionId) -> Place<'_> {
+        Place { owner: owner.0, purpose: &self.purpose, name: &self.name }
+    }
 }
 
 /// One change.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Hub;
 use crate::queue::QueueError;
 use crate::queue::subscriptions::{AllKept, KeptSecret, KeptSubscription};
-use crate::subscription::{Form, SecretVersion, Subscription, SubscriptionId};
+use crate::subscription::{Form, SecretVersion, Subscription};
 use crate::vault::{self, KeyId, Place, Vault};
 
 /// What a plugin uses by name.
@@ -97,7 +97,7 @@ pub(super) fn opened(vault: &Vault, kept: KeptSubscription) -> Result<Subscripti
         .map_err(|error| QueueError::Broken(format!("the subscription {id}: {error}").into()))?;
     let mut form = written.form();
     for it in kept.secrets {
-        let text = open(vault, id, &it)?;
+        let text = it.open(vault, id).map_err(|error| QueueError::Broken(error.into()))?;
         match it.purpose.as_str() {
             HEADER => drop(form.headers.insert(it.name, text)),
             // They come newest first.
@@ -115,19 +115,6 @@ pub(super) fn opened(vault: &Vault, kept: KeptSubscription) -> Result<Subscripti
         form,
         created: kept.created,
         updated: kept.updated,
-    })
-}
-
-fn open(
-    vault: &Vault,
-    owner: SubscriptionId,
-    it: &KeptSecret,
-) -> Result<zeroize::Zeroizing<String>, QueueError> {
-    let place = Place { owner: owner.0, purpose: &it.purpose, name: &it.name };
-    vault.open(place, &it.sealed).map_err(|error| {
-        let message =
-            format!("the {} `{}` of the subscription {owner}: {error}", it.purpose, it.name);
-        QueueError::Broken(message.into())
     })
 }
 
