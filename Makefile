@@ -12,7 +12,9 @@ demo: host examples ## Start the engine on examples/five-platforms, with a sende
 test: check host examples chromium registry postgres ## Run every test
 	cargo build --quiet --locked --release --package verify
 	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
-	cargo test --locked --release --package plugpost
+	cargo test --locked --release --workspace --exclude plugpost --exclude verify --exclude native
+	cargo test --locked --release --package plugpost -- --skip measured::
+	cargo test --locked --release --package plugpost --test integration -- --test-threads 1 measured::
 	@if command -v python3 >/dev/null; then EXAMPLES=5 tests/fuzz-api.sh; else echo "no python3: the API is not fuzzed"; fi
 	FUZZ_SECONDS=5 tests/fuzz-parsers.sh
 

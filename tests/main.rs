@@ -12,11 +12,8 @@ mod fidelity;
 mod hostile_http;
 mod ingest;
 
-mod backlog;
-mod footprint;
 mod guard;
 mod health;
-mod lanes;
 mod log;
 mod oauth;
 mod order;
@@ -24,7 +21,6 @@ mod platforms;
 mod proxy;
 mod receivers;
 mod reload;
-mod reload_under_load;
 mod retry;
 mod search;
 mod secrets;
@@ -36,10 +32,8 @@ mod tls;
 mod traces;
 
 mod crash;
-mod hostile_plugins;
 mod nodes;
 mod pins;
-mod plugin_limits;
 mod registry;
 mod shutdown;
 mod store_conformance;
@@ -54,6 +48,8 @@ mod demo;
 mod examples;
 mod openapi;
 mod plan;
+
+mod measured;
 
 mod readme;
 mod tidy;

@@ -1,8 +1,9 @@
 //! What a store must do, as a table of what is asked of the engine elsewhere: there on
 //! SQLite, here on PostgreSQL.
 
+use crate::measured::lanes;
 use crate::support::store::on_postgres;
-use crate::{fidelity, health, ingest, lanes, log, order, plan, retry, search, shutdown, steer};
+use crate::{fidelity, health, ingest, log, order, plan, retry, search, shutdown, steer};
 
 macro_rules! the_same_on_postgres {
     ($($module:ident: $($behaviour:ident)+;)+) => {
