@@ -14,6 +14,7 @@ mod ingest;
 
 mod guard;
 mod health;
+mod isolation;
 mod log;
 mod oauth;
 mod order;

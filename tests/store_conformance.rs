@@ -3,7 +3,9 @@
 
 use crate::measured::lanes;
 use crate::support::store::on_postgres;
-use crate::{fidelity, health, ingest, log, order, plan, retry, search, shutdown, steer};
+use crate::{
+    fidelity, health, ingest, isolation, log, order, plan, retry, search, shutdown, steer,
+};
 
 macro_rules! the_same_on_postgres {
     ($($module:ident: $($behaviour:ident)+;)+) => {
@@ -57,6 +59,9 @@ the_same_on_postgres! {
         a_resend_is_a_new_delivery_of_the_same_event
         a_resend_as_new_gives_the_event_a_new_id
         an_engine_says_that_it_is_well_and_what_it_has_done;
+    isolation:
+        a_tenants_log_is_what_of_the_whole_log_is_its_own
+        a_recovery_resends_the_callers_events_and_is_the_callers_own;
     search:
         what_blocks_find_is_what_a_look_at_every_row_finds
         what_is_old_is_pruned_payloads_first_and_what_waits_never;

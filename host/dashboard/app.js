@@ -3,7 +3,7 @@
 import { get, post, Refused } from "./api.js";
 import { h, replace } from "./dom.js";
 import { help, keys } from "./keys.js";
-import { empty } from "./parts.js";
+import { empty, when } from "./parts.js";
 import * as deliveries from "./pages/deliveries.js";
 import * as delivery from "./pages/delivery.js";
 import * as endpoints from "./pages/endpoints.js";
@@ -12,6 +12,7 @@ import * as events from "./pages/events.js";
 import * as login from "./pages/login.js";
 import * as overview from "./pages/overview.js";
 import * as plugins from "./pages/plugins.js";
+import * as portal from "./pages/portal.js";
 import * as routes from "./pages/routes.js";
 import * as subscription from "./pages/subscription.js";
 import * as subscriptions from "./pages/subscriptions.js";
@@ -20,6 +21,7 @@ import * as tail from "./pages/tail.js";
 const PAGES = [
   [/^\/$/, overview],
   [/^\/login$/, login],
+  [/^\/portal$/, portal],
   [/^\/deliveries$/, deliveries],
   [/^\/deliveries\/([^/]+)$/, delivery],
   [/^\/events$/, events],
@@ -36,6 +38,10 @@ const NAV = [
   ["/", "Overview"], ["/deliveries", "Deliveries"], ["/events", "Events"], ["/tail", "Live tail"],
   ["/routes", "Routes"], ["/subscriptions", "Subscriptions"], ["/endpoints", "Endpoints"], ["/plugins", "Plugins"],
 ];
+
+// Pages without a session, and pages about all tenants together.
+const OPEN = [login, portal];
+const OF_THE_ENGINE = ["/plugins"];
 
 const main = document.getElementById("main");
 let current = new AbortController();
@@ -61,7 +67,9 @@ async function show(moved) {
     else link.removeAttribute("aria-current");
   }
   try {
-    if (page !== login) await enter(signal);
+    if (OPEN.includes(page)) session = null;
+    else await enter(signal);
+    if (OF_THE_ENGINE.includes(path) && !session?.engine) throw new Error("This page is about all tenants together.");
     const root = h("div", { class: "page" });
     const query = Object.fromEntries(new URLSearchParams(location.search));
     const place = { root, signal, query, session, go, id: pattern?.exec(path)[1] };
@@ -74,7 +82,7 @@ async function show(moved) {
     if (moved && !root.contains(document.activeElement)) root.querySelector("h1")?.focus({ preventScroll: true });
   } catch (error) {
     if (signal.aborted || error.name === "AbortError") return;
-    if (error instanceof Refused && error.status === 401 && page !== login) {
+    if (error instanceof Refused && error.status === 401 && !OPEN.includes(page)) {
       session = null;
       const from = `${path}${location.search}`;
       await go(from === "/" ? "/login" : `/login?${new URLSearchParams({ from })}`, { replaced: true });
@@ -90,9 +98,14 @@ async function show(moved) {
 async function enter(signal) {
   session ??= await get("/v1/session", signal);
   const end = document.getElementById("side-end");
+  for (const link of document.querySelectorAll("#nav a")) {
+    link.hidden = !session.engine && OF_THE_ENGINE.includes(link.getAttribute("href"));
+  }
+  const who = session.token ? h("span", { title: "the token you logged in with" }, session.token)
+    : session.until && h("span", { title: "the tenant that your link shows" }, session.tenant, h("small", {}, " ends ", when(session.until)));
   replace(end,
     h("button", { type: "button", class: "quiet", click: help }, "Keyboard ", h("kbd", {}, "?")),
-    session.token && h("div", { class: "who" }, h("span", { title: "the token you logged in with" }, session.token),
+    who && h("div", { class: "who" }, who, session.token && !session.engine && h("span", { title: "the tenant of your token" }, session.tenant),
       h("button", { type: "button", class: "quiet", click: leave }, "Log out")));
 }
 

@@ -10,6 +10,7 @@ mod log;
 mod openapi;
 mod origin;
 mod overview;
+mod portal;
 mod query;
 mod recover;
 mod session;
@@ -88,6 +89,7 @@ pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router 
             subscriptions::delete
         ))
         .routes(routes!(subscriptions::rotate))
+        .routes(routes!(portal::make))
         .routes(routes!(session::show))
         .routes(routes!(health::prometheus));
     let (protected, api) = described.split_for_parts();
@@ -131,13 +133,12 @@ fn caller(admin: &Admin, request: &Request) -> Result<Caller, HttpProblem> {
         return Ok(Caller::anybody());
     }
     let scope = if request.method().is_safe() { Scope::Read } else { Scope::Operate };
-    let token = match admin.sessions.token(hub, headers) {
-        Some(token) if !headers.contains_key(header::AUTHORIZATION) => {
-            access::allowed(token, scope)?
-        }
-        _ => access::caller_with(hub, headers, scope)?,
-    };
-    Ok(Caller::of(token))
+    if !headers.contains_key(header::AUTHORIZATION)
+        && let Some(caller) = admin.sessions.caller(hub, headers, scope)
+    {
+        return caller;
+    }
+    Ok(Caller::of(access::caller_with(hub, headers, scope)?))
 }
 
 /// What the framework refuses by itself, in the form of all other refusals.

@@ -12,6 +12,7 @@ mod hub_test;
 mod listen;
 mod plan;
 mod plugin;
+mod portal;
 mod recover;
 mod remote;
 mod send;
@@ -62,6 +63,8 @@ enum Command {
     Resend(deliveries::Resend),
     /// Send a range of deliveries again, and show how far it is
     Recover(recover::Recover),
+    /// Make a link that shows one tenant's share of the dashboard
+    Portal(portal::Portal),
     /// Show attempts as they happen
     Tail(tail::Tail),
     /// Be a receiver: show what arrives, and verify it
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Resend(resend) => resend.run(),
         Command::Events(events) => events.run(),
         Command::Recover(recover) => recover.run(),
+        Command::Portal(portal) => portal.run(),
         Command::Tail(tail) => tail.run(),
         Command::Listen(listen) => listen.run(),
         Command::Completions { shell } => generate::completions(shell, Arguments::command()),

@@ -35,6 +35,15 @@ pub(crate) struct Event {
 /// its events; no file and no token can have its name.
 pub(crate) const OWN_SOURCE: &str = "plugpost";
 
+/// Before the name of a tenant, the source of what the engine tells that tenant alone:
+/// `plugpost/acme`. So an event's source says whose it is; no other name has a `/`.
+pub(crate) const OWN_SOURCE_OF: &str = "plugpost/";
+
+/// Is the source the engine itself, whomever it tells?
+pub(crate) fn is_own(source: &str) -> bool {
+    source == OWN_SOURCE || source.starts_with(OWN_SOURCE_OF)
+}
+
 /// The attribute that holds the media type of the data.
 pub(crate) const MEDIA_TYPE: &str = "datacontenttype";
 

@@ -1,5 +1,5 @@
 //! What the engine itself has to tell: events of the source `plugpost`, for the
-//! routes that name it.
+//! routes that name it. Each tenant is told apart from the others.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::clock::UnixMs;
 use crate::delivery::Delivery;
 use crate::endpoint::{Change, Rest};
 use crate::engine::Engine;
-use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE};
+use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE, OWN_SOURCE_OF};
 use crate::queue::NewEvent;
 use crate::route::{DEFAULT_TENANT, Route};
 
@@ -75,6 +75,14 @@ pub(crate) fn exhausted(
     new_event(engine, "delivery.exhausted", &delivery.route, &delivery.id.to_string(), data, now)
 }
 
+/// The source of what the engine tells a tenant.
+pub(crate) fn source_of(tenant: &str) -> Arc<str> {
+    match tenant {
+        DEFAULT_TENANT => OWN_SOURCE.into(),
+        other => format!("{OWN_SOURCE_OF}{other}").into(),
+    }
+}
+
 fn new_event(
     engine: &Engine,
     event_type: &'static str,
@@ -108,7 +116,7 @@ fn new_event(
     }
     let event = Arc::new(Event {
         id: engine.queue.next_event_id(now),
-        source: OWN_SOURCE.into(),
+        source: source_of(tenant),
         event_type: event_type.into(),
         subject: Some(subject.into()),
         time: now,

@@ -40,6 +40,8 @@ pub(crate) struct Recoveries(Mutex<Vec<Arc<Run>>>);
 pub(crate) struct Run {
     pub(crate) number: u64,
     pub(crate) started: UnixMs,
+    /// Whose events it resends; none for everybody's.
+    pub(crate) tenant: Option<String>,
     progress: Mutex<Progress>,
     reached: AtomicU64,
 }
@@ -75,7 +77,12 @@ impl State {
 
 impl Recoveries {
     /// Begin a run; none when too many are under way.
-    pub(crate) fn begin(&self, engine: &Arc<Engine>, filter: DeliveryFilter) -> Option<Arc<Run>> {
+    pub(crate) fn begin(
+        &self,
+        engine: &Arc<Engine>,
+        filter: DeliveryFilter,
+        tenant: Option<String>,
+    ) -> Option<Arc<Run>> {
         let now = clock::now();
         let mut runs = self.0.lock();
         if runs.iter().filter(|it| it.is_running()).count() >= UNDER_WAY_MAX {
@@ -89,6 +96,7 @@ impl Recoveries {
         let run = Arc::new(Run {
             number: clock::first_id_at(now).max(runs.last().map_or(0, |it| it.number + 1)),
             started: now,
+            tenant,
             progress: Mutex::new(progress),
             reached: AtomicU64::new(0),
         });

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::endpoint::Endpoint;
-use crate::event::{OWN_SOURCE, TypePattern};
+use crate::event::{OWN_SOURCE, TypePattern, is_own};
 use crate::plugin::Bound;
 use crate::retry::RetryPolicy;
 use crate::subscription::SubscriptionId;
@@ -113,6 +113,7 @@ impl Routes {
         event_type: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Route>> {
         let files = &*self.files;
+        let source = if is_own(source) { OWN_SOURCE } else { source };
         let from_anywhere = (source != OWN_SOURCE).then_some(&files.from_anywhere);
         (files.by_source.get(source).into_iter().flatten())
             .chain(from_anywhere.into_iter().flatten())

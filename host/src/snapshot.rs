@@ -10,14 +10,16 @@ mod dial;
 mod fetch;
 mod subscriptions;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Digest, Folder, Hub, PluginFile, Problem, Scope, Token};
-use crate::event::OWN_SOURCE;
+use crate::event::{OWN_SOURCE, OWN_SOURCE_OF};
+use crate::operational;
 use crate::plugin::{Api, Bound, Component, Limits, Runtime, RuntimeError};
+use crate::queue::log::Sources;
 use crate::route::{DEFAULT_TENANT, Routes};
 use build::{Build, Loaded};
 use dial::Dials;
@@ -54,12 +56,29 @@ pub(crate) struct Source {
 
 impl Snapshot {
     /// Whose events come in by a source, or by the token of that name.
-    pub(crate) fn tenant_of(&self, source: &str) -> &str {
+    pub(crate) fn tenant_of<'a>(&'a self, source: &'a str) -> &'a str {
         if let Some(source) = self.sources.get(source) {
             return &source.tenant;
         }
+        if let Some(tenant) = source.strip_prefix(OWN_SOURCE_OF) {
+            return tenant;
+        }
         let token = self.hub.tokens.iter().find(|it| *it.name == *source);
         token.and_then(|it| it.tenant.as_deref()).unwrap_or(DEFAULT_TENANT)
+    }
+
+    /// The sources whose events are a tenant's. What came in by a source that is gone is
+    /// the tenant's of what says none.
+    pub(crate) fn sources_of(&self, tenant: &str) -> Sources {
+        let tokens = self.hub.tokens.iter().map(|it| &it.name);
+        let names = self.sources.keys().chain(tokens);
+        if tenant == DEFAULT_TENANT {
+            let others = names.filter(|it| self.tenant_of(it) != tenant).cloned();
+            let others: BTreeSet<Arc<str>> = others.collect();
+            return if others.is_empty() { Sources::All } else { Sources::AllBut(others) };
+        }
+        let own = names.filter(|it| self.tenant_of(it) == tenant).cloned();
+        Sources::Only(own.chain([operational::source_of(tenant)]).collect())
     }
 }
 

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::clock::{self, UnixMs};
 use crate::delivery::{Delivery, Next};
+use crate::queue::log::Sources;
 use crate::queue::{Made, Settlement};
 
 use series::{Counts, Latencies, Rings};
@@ -23,8 +24,8 @@ pub(crate) use series::{Interval, Window};
 /// How far a listener may fall behind before it misses attempts.
 const BEHIND_MAX: usize = 1024;
 
-/// Routes that are counted apart; a hub has fewer.
-const ROUTES_MAX: usize = 10_000;
+/// Routes, and sources, that are counted apart; a hub has fewer.
+const NAMES_MAX: usize = 10_000;
 
 /// What tells of attempts.
 #[derive(Debug)]
@@ -39,6 +40,17 @@ pub(crate) struct Stream {
 struct Counted {
     all: Rings<Latencies>,
     by_route: HashMap<Arc<str>, Rings<Counts>>,
+    /// By where the event came in: so a tenant's are told from the others'.
+    by_source: HashMap<Arc<str>, Rings<Counts>>,
+}
+
+/// Which attempts are counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of<'a> {
+    All,
+    Route(&'a str),
+    /// Of events from these.
+    Sources(&'a Sources),
 }
 
 /// What a listener is told.
@@ -59,7 +71,7 @@ pub(crate) struct Attempted {
     #[serde(rename = "type")]
     pub(crate) event_type: String,
     subject: Option<String>,
-    source: String,
+    pub(crate) source: String,
     pub(crate) route: String,
     /// The URL that was called; null when a plugin failed before there was a request.
     url: Option<String>,
@@ -96,7 +108,11 @@ impl Default for Stream {
             listeners: broadcast::Sender::new(BEHIND_MAX),
             closed: AtomicBool::new(false),
             started: clock::now(),
-            counted: Mutex::new(Counted { all: Rings::default(), by_route: HashMap::new() }),
+            counted: Mutex::new(Counted {
+                all: Rings::default(),
+                by_route: HashMap::new(),
+                by_source: HashMap::new(),
+            }),
         }
     }
 }
@@ -109,11 +125,15 @@ impl Stream {
         {
             let mut counted = self.counted.lock();
             counted.all.add(settlement.now, good, attempt.duration);
-            if let Some(route) = counted.by_route.get_mut(&delivery.route) {
-                route.add(settlement.now, good, attempt.duration);
-            } else if counted.by_route.len() < ROUTES_MAX {
-                let route = counted.by_route.entry(delivery.route.clone()).or_default();
-                route.add(settlement.now, good, attempt.duration);
+            let Counted { by_route, by_source, .. } = &mut *counted;
+            let named = [(by_route, &delivery.route), (by_source, &delivery.event.source)];
+            for (counts, name) in named {
+                if let Some(it) = counts.get_mut(name) {
+                    it.add(settlement.now, good, attempt.duration);
+                } else if counts.len() < NAMES_MAX {
+                    let it = counts.entry(name.clone()).or_default();
+                    it.add(settlement.now, good, attempt.duration);
+                }
             }
         }
         if self.listeners.receiver_count() == 0 {
@@ -160,15 +180,16 @@ impl Stream {
         let _ = self.listeners.send(Arc::new(Told::End));
     }
 
-    /// Attempts over time, oldest first; of one route, or of all.
-    pub(crate) fn series(&self, window: Window, route: Option<&str>, now: UnixMs) -> Vec<Interval> {
+    /// Attempts over time, oldest first.
+    pub(crate) fn series(&self, window: Window, of: Of<'_>, now: UnixMs) -> Vec<Interval> {
         let counted = self.counted.lock();
-        match route {
-            None => counted.all.intervals(window, now),
-            Some(route) => match counted.by_route.get(route) {
-                Some(it) => it.intervals(window, now),
-                None => Rings::<Counts>::default().intervals(window, now),
-            },
+        match of {
+            Of::All => counted.all.intervals(window, now),
+            Of::Route(route) => series::together(counted.by_route.get(route), window, now),
+            Of::Sources(sources) => {
+                let own = counted.by_source.iter().filter(|(name, _)| sources.takes(name));
+                series::together(own.map(|(_, it)| it), window, now)
+            }
         }
     }
 

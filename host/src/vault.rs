@@ -37,6 +37,9 @@ pub(crate) struct Vault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyId(pub(crate) Box<str>);
 
+/// How long an id is.
+pub(crate) const KEY_ID_CHARS: usize = 8;
+
 /// What a value is, and whose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place<'p> {

@@ -149,7 +149,7 @@ fn every_call_with_another_tenants_id_finds_nothing() {
     // Nor is another tenant to be named, or its sources.
     let a = secret("a-op");
     let tenant = json!({ "types": ["*"], "url": "https://example.com/", "tenant": "b" });
-    call(&engine, Some(&a), "POST", "/v1/subscriptions", &tenant).problem(422);
+    call(&engine, Some(&a), "POST", "/v1/subscriptions", &tenant).problem(403);
     call(&engine, Some(&a), "GET", "/v1/subscriptions?tenant=b", &Value::Null).problem(403);
     let source = json!({ "types": ["*"], "url": "https://example.com/", "from": ["erp"] });
     let said = call(&engine, Some(&a), "POST", "/v1/subscriptions", &source).problem(422);

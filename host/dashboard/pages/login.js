@@ -25,6 +25,7 @@ export async function show({ root, query, go }) {
   replace(root, h("form", { class: "login", submit },
     h("h1", { tabindex: -1 }, "Log in to Plugpost"),
     h("p", {}, "With the secret of a ", h("code", {}, "[[token]]"), " whose scopes are ", h("code", {}, "read"), " or ", h("code", {}, "operate"), "."),
+    h("p", {}, "If you came by a link, its time is over: take a new one where you got it."),
     h("label", { for: "token" }, "Token"), input, wrong,
     h("button", { type: "submit", class: "button primary" }, "Log in")));
 }

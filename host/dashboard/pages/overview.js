@@ -11,7 +11,7 @@ export const title = () => "Overview";
 
 const WINDOWS = [["15m", "15 minutes"], ["24h", "24 hours"]];
 
-export async function show({ root, signal, query, go }) {
+export async function show({ root, signal, session, query, go }) {
   const window = query.window === "24h" ? "24h" : "15m";
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": "Window" }, WINDOWS.map(([it, word]) =>
     h("button", { type: "button", "aria-pressed": String(it === window), click: () => go(it === "15m" ? "/" : `/?window=${it}`, { replaced: true }) }, word)));
@@ -29,7 +29,7 @@ export async function show({ root, signal, query, go }) {
     h("div", { class: "halves" },
       h("section", {}, h("div", { class: "section-head" }, h("h2", {}, "Dead letters"), link("/deliveries?status=dead", "All")), dead),
       h("section", {}, h("div", { class: "section-head" }, h("h2", {}, "Endpoints"), link("/endpoints", "All")), endpoints)));
-  await follow(signal, () => refresh(window, signal, cards, dead, endpoints, start), { pause: 1000, every: 5000 });
+  await follow(signal, () => refresh(window, signal, session, cards, dead, endpoints, start), { pause: 1000, every: 5000 });
 }
 
 function rate(value) {
@@ -44,7 +44,7 @@ function card(name, unit, show) {
   return { element, value, drawing };
 }
 
-async function refresh(window, signal, cards, dead, endpoints, start) {
+async function refresh(window, signal, session, cards, dead, endpoints, start) {
   const [stats, letters, lanes] = await Promise.all([
     get(`/v1/stats?window=${window}`, signal),
     get("/v1/deliveries?status=dead&limit=8", signal),
@@ -83,9 +83,9 @@ async function refresh(window, signal, cards, dead, endpoints, start) {
   else reconcile(dead, letters.data, (it) => it.id, letter);
   const worst = { disabled: 0, resting: 1, failing: 2, ok: 3 };
   const sorted = lanes.data.sort((a, b) => worst[a.health] - worst[b.health] || b.backlog - a.backlog);
-  if (sorted.length === 0) replace(endpoints, h("li", { class: "brief-none" }, "No route yet: write routes/NAME.toml, and it is here a moment later."));
+  if (sorted.length === 0) replace(endpoints, h("li", { class: "brief-none" }, session.engine ? "No route yet: write routes/NAME.toml, and it is here a moment later." : "No route yet: make a subscription, and it is here at once."));
   else reconcile(endpoints, sorted.slice(0, 8), (it) => it.route, lane);
-  await first(start, attempts, signal);
+  if (session.engine) await first(start, attempts, signal);
 }
 
 function letter(it) {

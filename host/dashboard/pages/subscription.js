@@ -85,8 +85,8 @@ async function form(it, isNew, platforms, session, signal, go, again) {
     try {
       const said = body(element, read, isNew);
       if (said.each) {
-        for (const type of said.types) await post("/v1/subscriptions", { ...said.body, types: [type] });
-        await go("/subscriptions");
+        for (const type of said.types) await one(element, said.body, type);
+        await go(`/subscriptions${said.body.platform ? `?${new URLSearchParams({ platform: said.body.platform })}` : ""}`);
       } else if (isNew) {
         const made = await post("/v1/subscriptions", said.body);
         await go(`/subscriptions/${made.id}`);
@@ -118,22 +118,42 @@ async function form(it, isNew, platforms, session, signal, go, again) {
   return element;
 }
 
+// One of several: what is made is no longer asked for, and what is wrong stands with its type.
+async function one(element, body, type) {
+  const url = element.elements[`url.${type}`]?.value.trim() || body.url;
+  try {
+    await post("/v1/subscriptions", { ...body, url, types: [type] });
+  } catch (error) {
+    if (url !== body.url || !body.url) {
+      for (const problem of error.problem?.problems ?? []) if (problem.field === "url") problem.field = `url/${type}`;
+    }
+    throw error;
+  }
+  const box = [...element.querySelectorAll('[name="type"]')].find((it) => it.value === type);
+  if (box) box.checked = false;
+}
+
 function labelled(name, label, input) {
   const element = field(label, input);
   element.dataset.field = name;
   return element;
 }
 
-// What the platform knows as boxes, and anything else as text.
+// What the platform knows as boxes, and anything else as text. Where each type is to be a
+// subscription of its own, it may have a URL of its own as well.
 function typesOf(it, plugin, isNew) {
   const known = plugin?.event_types ?? [];
-  const boxes = known.map((type) => h("label", { class: "check" },
-    h("input", { type: "checkbox", name: "type", value: type, checked: it.types.includes(type) }), h("span", { class: "mono" }, type)));
+  const placeholder = plugin?.policy["endpoint.https_only"] === "true" ? "https://… of its own" : "a URL of its own";
+  const boxes = known.map((type) => h("input", { type: "checkbox", name: "type", value: type, checked: it.types.includes(type) }));
+  const urls = known.map((type) => h("input", { type: "url", name: `url.${type}`, "aria-label": `URL of ${type}`, autocomplete: "off", placeholder, hidden: true }));
+  const rows = known.map((type, at) => h("div", { "data-field": `url/${type}` },
+    h("label", { class: "check" }, boxes[at], h("span", { class: "mono" }, type)), isNew && urls[at]));
   const others = it.types.filter((type) => !known.includes(type));
   const text = h("input", { name: "types", "aria-label": "Event types", value: others.join(", "), autocomplete: "off", placeholder: "order.created, order.*" });
-  const each = isNew && known.length > 0 && h("label", { class: "check" }, h("input", { type: "checkbox", name: "each" }), "One subscription for each of them");
-  const part = [h("legend", {}, "Event types"), boxes.length > 0 && h("div", { class: "checks" }, boxes), text, each];
-  const read = () => [...boxes.map((box) => box.firstChild).filter((box) => box.checked).map((box) => box.value), ...words(text.value)];
+  const box = h("input", { type: "checkbox", name: "each", change: () => urls.forEach((input) => { input.hidden = !box.checked; }) });
+  const each = isNew && known.length > 0 && h("label", { class: "check" }, box, "One subscription for each of them, with a URL of its own where it has one");
+  const part = [h("legend", {}, "Event types"), rows.length > 0 && h("div", { class: "checks" }, rows), text, each];
+  const read = () => [...boxes.filter((one) => one.checked).map((one) => one.value), ...words(text.value)];
   return [part, read];
 }
 
@@ -213,7 +233,7 @@ function body(element, read, isNew) {
     platform: value("platform") || null, settings, secrets: read.secrets(), from: words(value("from")),
     rate_limit: value("rate_limit") || null, headers,
   };
-  return { body: said, types, each: isNew && element.elements.each?.checked && types.length > 1 };
+  return { body: said, types, each: isNew && element.elements.each?.checked && types.length > 0 };
 }
 
 // Each problem beside its field; what has none at the end.

@@ -53,7 +53,7 @@ export async function show({ root, signal, query, go }) {
     button("Clear", () => list.body.replaceChildren())), form, list.element, none);
   list.element.hidden = true;
   listen(signal, (kind, it) => {
-    if (kind === "lagged") soon(h("tr", {}, h("td", { colspan: 6, class: "none" }, `${it.missed} attempts were too fast to show; the log has them`)));
+    if (kind === "lagged") soon(h("tr", {}, h("td", { colspan: 6, class: "none" }, `${it.missed ?? "Some"} attempts were too fast to show; the log has them`)));
     if (kind !== "attempt") return;
     if ((query.route && it.route !== query.route) || (query.status && it.status !== query.status)) return;
     soon(attempted(it));

@@ -13,13 +13,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use sha2::{Digest as _, Sha256};
 
-use super::{Admin, session};
+use super::{Admin, portal, session};
 use crate::problem::HttpProblem;
 
 /// Every address that is a page; which one, the page sees itself.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "/",
     "/login",
+    "/portal",
     "/deliveries",
     "/deliveries/{id}",
     "/events",
@@ -36,7 +37,7 @@ macro_rules! files {
     ($($name:literal),* $(,)?) => { [$(($name, include_str!(concat!("../../dashboard/", $name)))),*] };
 }
 
-const FILES: [(&str, &str); 26] = files![
+const FILES: [(&str, &str); 27] = files![
     "index.html",
     "icon.svg",
     "base.css",
@@ -59,6 +60,7 @@ const FILES: [(&str, &str); 26] = files![
     "pages/login.js",
     "pages/overview.js",
     "pages/plugins.js",
+    "pages/portal.js",
     "pages/routes.js",
     "pages/subscription.js",
     "pages/subscriptions.js",
@@ -75,6 +77,7 @@ pub(super) fn router() -> Router<Admin> {
     let mut router = Router::new()
         .route("/assets/{*name}", get(asset))
         .route("/login", post(session::login))
+        .route("/portal", post(portal::open))
         .route("/logout", post(session::logout));
     for page in PAGES {
         router = router.route(page, get(async |headers: HeaderMap| file(&headers, "index.html")));

@@ -20,12 +20,13 @@ use super::steer::{Resent, json_or_default};
 use crate::clock;
 use crate::endpoint::{BreakerRule, Endpoint};
 use crate::engine::Engine;
-use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE, TypePattern};
+use crate::event::{Event, MEDIA_TYPE, TypePattern};
 use crate::lane::View;
+use crate::operational;
 use crate::problem::HttpProblem;
 use crate::queue::NewEvent;
 use crate::queue::log::Backlog;
-use crate::route::Route;
+use crate::route::{DEFAULT_TENANT, Route};
 use crate::stream::Recently;
 
 /// An endpoint's URL and limits.
@@ -319,7 +320,7 @@ pub(super) async fn test(
     let now = clock::now();
     let event = Arc::new(Event {
         id: engine.queue.next_event_id(now),
-        source: OWN_SOURCE.into(),
+        source: operational::source_of(route.tenant.as_deref().unwrap_or(DEFAULT_TENANT)),
         event_type: event_type.into(),
         subject: subject.map(Into::into),
         time: now,

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Admin;
+use super::session::Caller;
 use crate::engine::Engine;
 use crate::metrics;
 use crate::problem::HttpProblem;
@@ -30,7 +32,11 @@ pub(super) async fn ready(State(engine): State<Arc<Engine>>) -> Result<&'static 
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, description = "Everything that is counted", body = String,
         content_type = "application/openmetrics-text")))]
-pub(super) async fn prometheus(State(admin): State<Admin>) -> Result<Response, HttpProblem> {
+pub(super) async fn prometheus(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, HttpProblem> {
+    caller.must_run_the_engine()?;
     let backlog = admin.backlog.now(&admin.engine).await?;
     let text = metrics::render(&admin.engine, &backlog)
         .map_err(|_| HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics"))?;

@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::PAGE_MAX;
 use super::list::Page;
 use super::query::{Asked, limit, moment, parsed, wrong};
+use super::session::Caller;
 use crate::delivery::{DeliveryId, Status};
 use crate::engine::Engine;
 use crate::event::{EventId, TypePattern};
 use crate::problem::HttpProblem;
 use crate::queue::log::{
-    AttemptRow, DeliveryFilter, DeliveryRow, EventDetail, EventFilter, EventRow, Text,
+    AttemptRow, DeliveryFilter, DeliveryRow, EventDetail, EventFilter, EventRow, Sources, Text,
 };
 
 /// Which events.
@@ -123,6 +124,7 @@ impl EventQuery {
             limit: limit(self.limit.as_ref())?,
             subject: self.subject,
             source: self.source,
+            sources: Sources::All,
         })
     }
 }
@@ -143,6 +145,7 @@ impl DeliveryQuery {
                 limit: limit(self.limit.as_ref())?,
                 subject: self.subject,
                 source: self.source,
+                sources: Sources::All,
             },
             route: self.route,
             endpoint: self.endpoint,
@@ -155,11 +158,13 @@ impl DeliveryQuery {
     responses((status = 200, description = "A page of events", body = Page<EventRow>)))]
 pub(super) async fn events(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<EventQuery>,
 ) -> Result<Json<Page<EventRow>>, HttpProblem> {
     let mut filter = query.filter()?;
     let limit = filter.limit;
     filter.limit += 1;
+    filter.sources = caller.sources(&engine.snapshot());
     let rows = engine.queue.log().events(filter).await?;
     Ok(Json(Page::of(rows, limit, |it| it.id.clone())))
 }
@@ -169,11 +174,13 @@ pub(super) async fn events(
     responses((status = 200, description = "A page of deliveries", body = Page<DeliveryRow>)))]
 pub(super) async fn deliveries(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<DeliveryQuery>,
 ) -> Result<Json<Page<DeliveryRow>>, HttpProblem> {
     let mut filter = query.filter()?;
     let limit = filter.of.limit;
     filter.of.limit += 1;
+    filter.of.sources = caller.sources(&engine.snapshot());
     let rows = engine.queue.log().deliveries(filter).await?;
     Ok(Json(Page::of(rows, limit, |it| it.id.clone())))
 }
@@ -213,11 +220,10 @@ pub(super) struct DeliveryDetail {
     ))]
 pub(super) async fn delivery(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<DeliveryDetail>, HttpProblem> {
-    let id = delivery_id(&id)?;
-    let found = engine.queue.log().delivery(id).await?;
-    let (row, attempts) = found.ok_or_else(|| no_such("delivery"))?;
+    let (row, attempts) = find(&engine, &caller, delivery_id(&id)?).await?;
     Ok(Json(DeliveryDetail {
         attempts,
         id: row.id,
@@ -273,10 +279,13 @@ pub(super) struct WholeEvent {
     ))]
 pub(super) async fn event(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<WholeEvent>, HttpProblem> {
     let id: EventId = id.parse().map_err(|_| HttpProblem::bad_request("an event's id is evt_…"))?;
-    let found = engine.queue.log().event(id).await?.ok_or_else(|| no_such("event"))?;
+    let found = engine.queue.log().event(id).await?;
+    let found = found.filter(|it| caller.sees_event(&engine.snapshot(), &it.row.source));
+    let found = found.ok_or_else(|| no_such("event"))?;
     let EventDetail { row, attributes, data, data_pruned } = found;
     let of = EventFilter { limit: PAGE_MAX, ..EventFilter::default() };
     let filter = DeliveryFilter { event: Some(id), of, ..DeliveryFilter::default() };
@@ -302,6 +311,17 @@ pub(super) async fn event(
         data,
         data_base64,
     }))
+}
+
+/// A delivery of an event that is the caller's affair; any other is not there.
+pub(super) async fn find(
+    engine: &Engine,
+    caller: &Caller,
+    id: DeliveryId,
+) -> Result<(DeliveryRow, Vec<AttemptRow>), HttpProblem> {
+    let found = engine.queue.log().delivery(id).await?;
+    let found = found.filter(|(row, _)| caller.sees_event(&engine.snapshot(), &row.source));
+    found.ok_or_else(|| no_such("delivery"))
 }
 
 pub(super) fn delivery_id(id: &str) -> Result<DeliveryId, HttpProblem> {

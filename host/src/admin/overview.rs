@@ -24,7 +24,7 @@ use crate::plugin::{Calls, Component};
 use crate::problem::HttpProblem;
 use crate::reload::Reloaded;
 use crate::route::Route;
-use crate::stream::{Interval, Window};
+use crate::stream::{Interval, Of, Window};
 
 /// What is in force, by name.
 #[derive(Serialize, ToSchema)]
@@ -53,9 +53,9 @@ pub(super) struct Plugin {
     /// Of the file.
     sha256: String,
     size_bytes: u64,
-    /// Since it was loaded.
+    /// Since it was loaded; only for those who run the engine.
     #[serde(flatten)]
-    calls: Calls,
+    calls: Option<Calls>,
 }
 
 /// What is loaded, and how the last reload went.
@@ -66,6 +66,7 @@ pub(super) struct Plugins {
     next: Option<String>,
     /// The number of the snapshot in force.
     snapshot: u64,
+    /// Only for those who run the engine.
     last_reload: Option<LastReload>,
 }
 
@@ -94,6 +95,7 @@ struct Problem {
         body = Plugins)))]
 pub(super) async fn plugins(
     State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<ByName>,
 ) -> Result<Json<Plugins>, HttpProblem> {
     let snapshot = admin.engine.snapshot();
@@ -104,10 +106,10 @@ pub(super) async fn plugins(
         roles: it.roles().iter().map(|it| it.as_str()).collect(),
         sha256: it.sha256().to_string(),
         size_bytes: it.size_bytes() as u64,
-        calls: it.calls(),
+        calls: caller.engine.then(|| it.calls()),
     };
     let Page { data, next } = query.page(&snapshot.plugins, |it| it.name(), plugin)?;
-    let last = admin.reloader.and_then(|it| it.last());
+    let last = admin.reloader.filter(|_| caller.engine).and_then(|it| it.last());
     let last_reload =
         last.map(|it| LastReload { at: it.at.to_string(), problems: problems(&it.problems) });
     Ok(Json(Plugins { data, next, snapshot: snapshot.number, last_reload }))
@@ -235,11 +237,12 @@ pub(super) struct StatsQuery {
     /// `15m` by ten seconds, unless given, or `24h` by ten minutes.
     #[param(pattern = "^(15m|24h)$")]
     window: Option<String>,
-    /// Of one route; of all, unless given. The backlog is always of all.
+    /// Of one route; of all that the caller sees, unless given. The backlog is always of all.
     route: Option<String>,
 }
 
-/// Attempts over time. Counts are of this process.
+/// Attempts over time. Counts are of this process; a tenant's are of its own events, and what is
+/// under way or waits is of its own routes.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Stats {
     /// `15m` or `24h`
@@ -262,6 +265,7 @@ pub(super) struct Stats {
     responses((status = 200, description = "Attempts over time", body = Stats)))]
 pub(super) async fn stats(
     State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<StatsQuery>,
 ) -> Result<Json<Stats>, HttpProblem> {
     let window = parsed("window", query.window.as_ref(), "15m or 24h", |text| match text {
@@ -273,6 +277,26 @@ pub(super) async fn stats(
     let engine = &admin.engine;
     let backlog = admin.backlog.now(engine).await?;
     let now = clock::now();
+    let (snapshot, runs_it) = (engine.snapshot(), caller.engine);
+    let is_own = |route: &str| {
+        runs_it || snapshot.routes.known(route).is_some_and(|it| caller.sees(it.tenant.as_deref()))
+    };
+    let sources = caller.sources(&snapshot);
+    let of = match query.route.as_deref() {
+        None if runs_it => Of::All,
+        None => Of::Sources(&sources),
+        Some(route) if is_own(route) => Of::Route(route),
+        // As one that nothing was ever sent by.
+        Some(_) => Of::Route(""),
+    };
+    let under_way = match runs_it {
+        true => engine.lanes.attempts_under_way(),
+        false => {
+            let own = snapshot.routes.iter().filter(|it| caller.sees(it.tenant.as_deref()));
+            own.map(|it| engine.lanes.view(it).under_way).sum()
+        }
+    };
+    let over_time = admin.backlog.over(window, now);
     Ok(Json(Stats {
         window: match window {
             Window::Quarter => "15m",
@@ -280,10 +304,11 @@ pub(super) async fn stats(
         },
         interval_s: window.step().as_secs(),
         counted_since: engine.stream.started.to_string(),
-        data: engine.stream.series(window, query.route.as_deref(), now),
-        attempts_under_way: engine.lanes.attempts_under_way() as u64,
-        backlog: backlog.iter().map(|it| it.deliveries).sum(),
-        backlog_over_time: admin.backlog.over(window, now),
+        data: engine.stream.series(window, of, now),
+        attempts_under_way: under_way as u64,
+        backlog: backlog.iter().filter(|it| is_own(&it.route)).map(|it| it.deliveries).sum(),
+        // It is counted of all together.
+        backlog_over_time: over_time.into_iter().map(|it| it.filter(|_| runs_it)).collect(),
     }))
 }
 
@@ -309,7 +334,11 @@ pub(super) struct Reload {
         (status = 200, description = "In force; which files changed", body = Reload),
         (status = 422, description = "The last good snapshot goes on; `problems` says why"),
     ))]
-pub(super) async fn reload(State(admin): State<Admin>) -> Result<Response, HttpProblem> {
+pub(super) async fn reload(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, HttpProblem> {
+    caller.must_run_the_engine()?;
     let nothing = || HttpProblem::unavailable("this engine does not watch its folder");
     let reloaded = match &admin.reloader {
         Some(reloader) => reloader.reload().await.ok_or_else(nothing)?,

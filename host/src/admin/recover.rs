@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::log::{no_such, status};
 use super::query::moment;
+use super::session::Caller;
 use super::steer::json;
 use crate::clock::{id_from_text, id_text};
 use crate::delivery::Status;
@@ -105,11 +106,13 @@ impl Recovery {
     request_body = Range,
     responses(
         (status = 202, description = "It has begun", body = Recovery),
+        (status = 404, description = "The route is another tenant's"),
         (status = 413, description = "The body is too large"),
         (status = 429, description = "Too many are under way"),
     ))]
 pub(super) async fn begin(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Recovery>), HttpProblem> {
     let range: Range = json(&body)?;
@@ -119,6 +122,17 @@ pub(super) async fn begin(
     if range.route.iter().chain(&range.endpoint).any(String::is_empty) {
         return Err(HttpProblem::bad_request("`route` and `endpoint` are not empty"));
     }
+    if let Some(route) = &range.route {
+        let snapshot = engine.snapshot();
+        let is_there = match snapshot.routes.known(route).map(|it| it.tenant.as_deref()) {
+            Some(tenant) => tenant.is_none() || caller.sees(tenant),
+            // One that is gone has left deliveries behind; whose it was nobody knows any more.
+            None => caller.engine,
+        };
+        if !is_there {
+            return Err(HttpProblem::not_found("there is no route of that name"));
+        }
+    }
     let status = status(range.status.as_ref())?.unwrap_or(Status::Dead);
     if status == Status::Pending {
         return Err(HttpProblem::bad_request("what is pending is sent anyway"));
@@ -127,6 +141,7 @@ pub(super) async fn begin(
         of: EventFilter {
             since: moment("since", Some(&range.since))?,
             until: moment("until", range.until.as_ref())?,
+            sources: caller.sources(&engine.snapshot()),
             ..EventFilter::default()
         },
         status: Some(status),
@@ -134,7 +149,7 @@ pub(super) async fn begin(
         endpoint: range.endpoint,
         event: None,
     };
-    let run = engine.recoveries.begin(&engine, filter).ok_or_else(|| {
+    let run = engine.recoveries.begin(&engine, filter, caller.tenant).ok_or_else(|| {
         let detail = "too many recoveries are under way: wait for one, or cancel it";
         HttpProblem::new(StatusCode::TOO_MANY_REQUESTS, detail)
     })?;
@@ -150,9 +165,10 @@ pub(super) async fn begin(
     ))]
 pub(super) async fn show(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Recovery>, HttpProblem> {
-    Ok(Json(Recovery::of(&*find(&engine, &id)?)))
+    Ok(Json(Recovery::of(&*find(&engine, &caller, &id)?)))
 }
 
 /// End a recovery after the batch under way
@@ -164,15 +180,17 @@ pub(super) async fn show(
     ))]
 pub(super) async fn cancel(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Recovery>, HttpProblem> {
-    let run = find(&engine, &id)?;
+    let run = find(&engine, &caller, &id)?;
     run.cancel();
     Ok(Json(Recovery::of(&run)))
 }
 
-fn find(engine: &Engine, id: &str) -> Result<Arc<Run>, HttpProblem> {
+fn find(engine: &Engine, caller: &Caller, id: &str) -> Result<Arc<Run>, HttpProblem> {
     let number = id.strip_prefix(PREFIX).and_then(id_from_text);
     let number = number.ok_or_else(|| HttpProblem::bad_request("a recovery's id is rcv_…"))?;
-    engine.recoveries.get(number).ok_or_else(|| no_such("recovery"))
+    let run = engine.recoveries.get(number).filter(|it| caller.sees(it.tenant.as_deref()));
+    run.ok_or_else(|| no_such("recovery"))
 }

@@ -1,7 +1,9 @@
-//! Browsers log in once with a token; from then on a cookie stands for it. Sessions are in
-//! memory: they end with the process, and with the token.
+//! Who asks. Browsers log in once, with a token or a portal link; from then on a cookie
+//! stands for it. Sessions are in memory: they end with the process, and with the token
+//! they come from.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -19,8 +21,12 @@ use super::query::Asked;
 use super::steer::json;
 use super::{Admin, origin};
 use crate::access;
+use crate::clock::{self, UnixMs};
 use crate::config::{Hub, Scope, Token};
 use crate::problem::HttpProblem;
+use crate::queue::log::Sources;
+use crate::route::DEFAULT_TENANT;
+use crate::snapshot::Snapshot;
 
 /// Browsers that are logged in, and how often somebody tried in vain.
 #[derive(Default)]
@@ -35,9 +41,18 @@ struct Known {
 }
 
 struct Session {
-    /// Of the token it stands for.
+    /// Of the token it stands for, or that made the link it was opened with.
     token: [u8; 32],
     until: Instant,
+    portal: Option<Portal>,
+}
+
+/// What a link lets see: one tenant's share.
+#[derive(Clone, Debug)]
+pub(super) struct Portal {
+    pub(super) tenant: Arc<str>,
+    pub(super) operate: bool,
+    pub(super) until: UnixMs,
 }
 
 const COOKIE_NAME: &str = "plugpost_session";
@@ -59,14 +74,21 @@ pub(super) struct Caller {
     /// The token's name; null where none is needed.
     pub(super) token: Option<String>,
     /// It may change something.
-    operate: bool,
-    /// Whose subscriptions it sees; null for everybody's.
+    pub(super) operate: bool,
+    /// Whose events and subscriptions it sees; null for everybody's.
     pub(super) tenant: Option<String>,
+    /// The engine as a whole is its affair: plugins' faults, reloads, metrics.
+    pub(super) engine: bool,
+    /// When it ends, for who came by a portal link.
+    #[schema(format = DateTime)]
+    pub(super) until: Option<String>,
+    #[serde(skip)]
+    pub(super) ends: Option<Instant>,
 }
 
 impl Caller {
     pub(super) fn anybody() -> Self {
-        Self { token: None, operate: true, tenant: None }
+        Self { token: None, operate: true, tenant: None, engine: true, until: None, ends: None }
     }
 
     pub(super) fn of(token: &Token) -> Self {
@@ -74,12 +96,44 @@ impl Caller {
             token: Some(token.name.to_string()),
             operate: token.may(Scope::Operate),
             tenant: token.tenant.as_ref().map(ToString::to_string),
+            engine: token.tenant.as_deref().is_none_or(|it| it == DEFAULT_TENANT),
+            ..Self::anybody()
+        }
+    }
+
+    /// Who came by a link. Whose token made it is not their affair.
+    fn by(portal: &Portal, ends: Instant) -> Self {
+        Self {
+            operate: portal.operate,
+            tenant: Some(portal.tenant.to_string()),
+            engine: false,
+            until: Some(portal.until.to_string()),
+            ends: Some(ends),
+            ..Self::anybody()
         }
     }
 
     /// Is what belongs to a tenant the caller's affair? None for what belongs to all.
     pub(super) fn sees(&self, tenant: Option<&str>) -> bool {
         self.tenant.as_deref().is_none_or(|own| tenant == Some(own))
+    }
+
+    /// Is what came in by a source the caller's affair?
+    pub(super) fn sees_event(&self, snapshot: &Snapshot, source: &str) -> bool {
+        self.sees(Some(snapshot.tenant_of(source)))
+    }
+
+    /// The sources whose events it sees.
+    pub(super) fn sources(&self, snapshot: &Snapshot) -> Sources {
+        self.tenant.as_deref().map_or(Sources::All, |it| snapshot.sources_of(it))
+    }
+
+    /// For what is everybody's.
+    pub(super) fn must_run_the_engine(&self) -> Result<(), HttpProblem> {
+        match self.engine {
+            true => Ok(()),
+            false => Err(HttpProblem::forbidden("this is about all tenants together")),
+        }
     }
 }
 
@@ -118,14 +172,32 @@ pub(super) async fn login(
         admin.sessions.failed();
         return Err(HttpProblem::unauthorized("no token that may read or operate is that one"));
     };
-    let cookie = admin.sessions.open(found)?;
+    let caller = Caller::of(found);
+    let session =
+        Session { token: found.sha256, until: Instant::now() + SESSION_TIME, portal: None };
+    admin.sessions.answer(session, &caller, &headers)
+}
+
+/// The answer to who came by a link that a token made.
+pub(super) fn enter(
+    admin: &Admin,
+    token: &Token,
+    portal: Portal,
+    headers: &HeaderMap,
+) -> Result<Response, HttpProblem> {
+    let left = portal.until.since(clock::now()).min(SESSION_TIME);
+    let until = Instant::now() + left;
+    let caller = Caller::by(&portal, until);
+    let session = Session { token: token.sha256, until, portal: Some(portal) };
+    admin.sessions.answer(session, &caller, headers)
+}
+
+fn set_cookie(cookie: &str, time: Duration, headers: &HeaderMap) -> String {
     // Nothing else tells a listener without TLS that there is a proxy with TLS before it.
     let secure = headers.get(ORIGIN).is_some_and(|it| it.as_bytes().starts_with(b"https:"));
     let secure = if secure { "; Secure" } else { "" };
-    let age = SESSION_TIME.as_secs();
-    let cookie =
-        format!("{COOKIE_NAME}={cookie}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
-    Ok(with_cookie(Json(Caller::of(found)).into_response(), &cookie))
+    let age = time.as_secs();
+    format!("{COOKIE_NAME}={cookie}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}")
 }
 
 /// `POST /logout`: the cookie stands for nothing any more.
@@ -142,15 +214,42 @@ pub(super) async fn logout(
 }
 
 impl Sessions {
-    /// The token that a request's cookie stands for, if it is still one.
-    pub(super) fn token<'h>(&self, hub: &'h Hub, headers: &HeaderMap) -> Option<&'h Token> {
+    /// Whom a request's cookie stands for, if its token still is one; or why that one may not.
+    pub(super) fn caller(
+        &self,
+        hub: &Hub,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Option<Result<Caller, HttpProblem>> {
         let id = digest(cookie(headers)?);
         let known = self.0.lock();
         let session = known.open.get(&id).filter(|it| it.until > Instant::now())?;
-        hub.tokens.iter().find(|it| it.sha256 == session.token)
+        let token = hub.tokens.iter().find(|it| it.sha256 == session.token)?;
+        let Some(portal) = &session.portal else {
+            return Some(access::allowed(token, scope).map(Caller::of));
+        };
+        if !may_let_in(token, &portal.tenant) {
+            return None;
+        }
+        Some(match scope != Scope::Operate || portal.operate {
+            true => Ok(Caller::by(portal, session.until)),
+            false => Err(HttpProblem::forbidden("the link is for looking only")),
+        })
     }
 
-    fn open(&self, token: &Token) -> Result<String, HttpProblem> {
+    /// Open a session and say who it is.
+    fn answer(
+        &self,
+        session: Session,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<Response, HttpProblem> {
+        let time = session.until.saturating_duration_since(Instant::now());
+        let cookie = set_cookie(&self.open(session)?, time, headers);
+        Ok(with_cookie(Json(caller).into_response(), &cookie))
+    }
+
+    fn open(&self, session: Session) -> Result<String, HttpProblem> {
         let mut bytes = [0; 32];
         let random = rustls::crypto::ring::default_provider().secure_random;
         random.fill(&mut bytes).map_err(|_| HttpProblem::unavailable("no random numbers"))?;
@@ -158,10 +257,11 @@ impl Sessions {
         let (mut known, now) = (self.0.lock(), Instant::now());
         known.open.retain(|_, it| it.until > now);
         if known.open.len() >= SESSIONS_MAX {
-            let first = known.open.iter().min_by_key(|(_, it)| it.until).map(|(id, _)| *id);
+            // Those who came by links do not put out those who have tokens.
+            let order = |(_, it): &(_, &Session)| (it.portal.is_none(), it.until);
+            let first = known.open.iter().min_by_key(order).map(|(id, _)| *id);
             first.and_then(|it| known.open.remove(&it));
         }
-        let session = Session { token: token.sha256, until: now + SESSION_TIME };
         known.open.insert(digest(&cookie), session);
         Ok(cookie)
     }
@@ -183,6 +283,11 @@ impl Sessions {
     fn failed(&self) {
         self.0.lock().failures.push_back(Instant::now());
     }
+}
+
+/// May a token's holder show what is that tenant's to others?
+pub(super) fn may_let_in(token: &Token, tenant: &str) -> bool {
+    token.may(Scope::Operate) && token.tenant.as_deref().is_none_or(|it| it == tenant)
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {

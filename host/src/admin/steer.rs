@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::log::{delivery_id, no_such};
+use super::log::{delivery_id, find, no_such};
+use super::session::Caller;
 use crate::clock;
+use crate::delivery::DeliveryId;
 use crate::engine::Engine;
 use crate::problem::HttpProblem;
 use crate::queue::Cancelled;
@@ -53,11 +55,13 @@ pub(super) struct Resent {
     ))]
 pub(super) async fn resend(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Resent>), HttpProblem> {
     let id = delivery_id(&id)?;
     let Resend { as_new } = json_or_default(&body)?;
+    is_own(&engine, &caller, id).await?;
     let resent = engine.queue.resend(id, as_new, clock::now()).await?;
     let answer = Resent { id: resent.delivery.to_string(), event_id: resent.event.to_string() };
     Ok((StatusCode::ACCEPTED, Json(answer)))
@@ -80,15 +84,25 @@ pub(super) struct CancelledDelivery {
     ))]
 pub(super) async fn cancel(
     State(engine): State<Arc<Engine>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<CancelledDelivery>, HttpProblem> {
     let delivery = delivery_id(&id)?;
+    is_own(&engine, &caller, delivery).await?;
     let conflict = |detail: &str| Err(HttpProblem::new(StatusCode::CONFLICT, detail));
     match engine.queue.cancel(delivery, clock::now()).await? {
         Cancelled::Done => Ok(Json(CancelledDelivery { id, status: "dead" })),
         Cancelled::InHand => conflict("an attempt is under way, or about to be: try again"),
         Cancelled::Ended(status) => conflict(&format!("it has ended already: {}", status.as_str())),
         Cancelled::Unknown => Err(no_such("delivery")),
+    }
+}
+
+/// Is the delivery the caller's affair? Who sees everybody's need not be asked.
+async fn is_own(engine: &Engine, caller: &Caller, id: DeliveryId) -> Result<(), HttpProblem> {
+    match caller.tenant {
+        None => Ok(()),
+        Some(_) => find(engine, caller, id).await.map(drop),
     }
 }
 

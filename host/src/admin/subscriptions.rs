@@ -233,7 +233,7 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Row>), HttpProblem> {
     let mut said = Said::read(&body)?;
-    let tenant = said.tenant(caller.tenant.as_deref());
+    let tenant = said.tenant(caller.tenant.as_deref())?;
     let mut form = Form::default();
     said.change(&mut form);
     let tenant =
@@ -326,7 +326,7 @@ async fn change(
     // Again: it may have been deleted while this waited.
     let before = find(engine, caller, id)?;
     let mut said = Said::read(body)?;
-    said.tenant(Some(&before.tenant));
+    said.tenant(Some(&before.tenant))?;
     let mut form = begin(&before.form);
     said.change(&mut form);
     let after = Subscription { form, updated: clock::now(), ..(*before).clone() };

@@ -65,7 +65,8 @@ impl Tail {
             "attempt" if self.json => say(data),
             "attempt" => say(line(&data)),
             "lagged" => {
-                eprintln!("{} attempts were missed: they came too fast", data["missed"]);
+                let missed = data["missed"].as_u64().map_or("some".to_owned(), |it| it.to_string());
+                eprintln!("{missed} attempts were missed: they came too fast");
                 Ok(())
             }
             _ => Ok(()),

@@ -100,6 +100,11 @@ impl Subscriptions {
 }
 
 impl Engine {
+    /// What subscriptions' secrets are sealed with.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.subscriptions.vault
+    }
+
     /// Wait until nobody else changes this tenant's subscriptions.
     pub(crate) async fn tenant(&self, name: &str) -> Tenant {
         let all = &self.subscriptions;

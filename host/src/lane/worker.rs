@@ -12,7 +12,7 @@ use crate::clock::{self, UnixMs};
 use crate::delivery::{Delivery, Next};
 use crate::endpoint::{Cause, Change, Disabled, HealthRecord, Heard, Rest};
 use crate::engine::Engine;
-use crate::event::OWN_SOURCE;
+use crate::event::is_own;
 use crate::operational;
 use crate::pipeline;
 use crate::queue::{EndpointRecord, Made, QueueError, Settled, Settlement};
@@ -114,7 +114,7 @@ impl Lane {
                 engine.queue.release(delivery);
             }
             // Telling of telling would not end.
-            if &*delivery.event.source != OWN_SOURCE {
+            if !is_own(&delivery.event.source) {
                 if let Some(change) = &change {
                     let url = &route.endpoint.url;
                     raised.extend(operational::changed(engine, &self.route, url, change, now));

@@ -18,7 +18,7 @@ use super::secrets::Secrets;
 use super::text::printable;
 use super::wasi::Wasi;
 use crate::clock::UnixMs;
-use crate::event::{Event, MEDIA_TYPE};
+use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE, is_own};
 use crate::json;
 use crate::subscription::desk::Caller;
 
@@ -189,7 +189,12 @@ impl events::HostEvent for Call {
     }
 
     fn source(&mut self, _: Resource<EventHandle>) -> String {
-        self.event().map(|it| it.event.source.to_string()).unwrap_or_default()
+        match self.event() {
+            // Whomever it tells: plugins know nothing of tenants.
+            Some(it) if is_own(&it.event.source) => OWN_SOURCE.to_owned(),
+            Some(it) => it.event.source.to_string(),
+            None => String::new(),
+        }
     }
 
     fn subject(&mut self, _: Resource<EventHandle>) -> Option<String> {

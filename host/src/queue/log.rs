@@ -2,6 +2,7 @@
 //! the writer, and the writer never waits for it.
 
 mod rows;
+mod sources;
 
 use super::recorded::Recorded;
 use super::{Location, QueueError, postgres, sqlite};
@@ -11,6 +12,7 @@ use crate::event::{EventId, TypePattern};
 
 pub(crate) use rows::{AttemptRow, DeliveryRow, EventDetail, EventRow};
 pub(super) use rows::{RequestRow, as_text};
+pub(crate) use sources::Sources;
 
 /// Reads a store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,6 +27,7 @@ pub(crate) struct EventFilter {
     pub(crate) event_type: Option<TypePattern>,
     pub(crate) subject: Option<String>,
     pub(crate) source: Option<String>,
+    pub(crate) sources: Sources,
     pub(crate) since: Option<UnixMs>,
     pub(crate) until: Option<UnixMs>,
     pub(crate) text: Option<Text>,
@@ -102,6 +105,7 @@ impl EventFilter {
         self.event_type.as_ref().is_none_or(|it| it.matches(event_type))
             && self.subject.as_deref().is_none_or(|it| subject == Some(it))
             && self.source.as_deref().is_none_or(|it| source == it)
+            && self.sources.takes(source)
     }
 }
 

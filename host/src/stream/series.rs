@@ -53,7 +53,8 @@ pub(crate) struct Interval {
     attempts: u64,
     delivered: u64,
     failed: u64,
-    /// Milliseconds within which half of the attempts ended; null without attempts, and for one route.
+    /// Milliseconds within which half of the attempts ended; null without attempts, for one route, and for
+    /// a tenant.
     p50_ms: Option<f64>,
     /// Milliseconds within which 99 of 100 ended.
     p99_ms: Option<f64>,
@@ -189,6 +190,23 @@ impl<T: Gathers> Rings<T> {
             (good + u64::from(it.delivered), bad + u64::from(it.failed))
         })
     }
+}
+
+/// What several gathered, as one.
+pub(super) fn together<'r>(
+    all: impl IntoIterator<Item = &'r Rings<Counts>>,
+    window: Window,
+    now: UnixMs,
+) -> Vec<Interval> {
+    let mut sum = Rings::<Counts>::default().intervals(window, now);
+    for rings in all {
+        for (sum, it) in sum.iter_mut().zip(rings.intervals(window, now)) {
+            sum.attempts += it.attempts;
+            sum.delivered += it.delivered;
+            sum.failed += it.failed;
+        }
+    }
+    sum
 }
 
 impl<T: Gathers> Ring<T> {

@@ -106,17 +106,20 @@ impl Said {
     }
 
     /// The tenant, where one is said. `own` is the only one that it can be.
-    pub(super) fn tenant(&mut self, own: Option<&str>) -> Option<String> {
-        let said: String = self.take("tenant", "a tenant's name")??;
-        let is_name = crate::config::tenant(&said);
-        match (own, is_name) {
+    pub(super) fn tenant(&mut self, own: Option<&str>) -> Result<Option<String>, HttpProblem> {
+        let Some(Some(said)) = self.take::<String>("tenant", "a tenant's name") else {
+            return Ok(None);
+        };
+        match (own, crate::config::tenant(&said)) {
             (Some(own), _) if own != said => {
-                self.wrong.push(("tenant".into(), "this is not the caller's own tenant".into()));
+                Err(HttpProblem::forbidden("this is not the caller's own tenant"))
             }
-            (_, Err(message)) => self.wrong.push(("tenant".into(), message)),
-            _ => return Some(said),
+            (_, Err(message)) => {
+                self.wrong.push(("tenant".into(), message));
+                Ok(None)
+            }
+            _ => Ok(Some(said)),
         }
-        None
     }
 
     /// Take over all that is said.

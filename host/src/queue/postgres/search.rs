@@ -7,9 +7,9 @@ use tokio_postgres::types::ToSql;
 use super::connection::{Session, get};
 use super::rows::{DELIVERIES, EVENTS, delivery_row, event_row, text};
 use crate::delivery::{DeliveryId, Status};
-use crate::event::TypePattern;
+use crate::event::{OWN_SOURCE_OF, TypePattern};
 use crate::queue::QueueError;
-use crate::queue::log::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, Text};
+use crate::queue::log::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, Sources, Text};
 use crate::queue::values::{signed, status_number, unsigned};
 
 /// More different errors than that are not told apart by index.
@@ -56,6 +56,23 @@ impl Where {
         }
     }
 
+    /// In the condition, `{test}` stands for an event of one of the sources.
+    fn sources(&mut self, condition: &str, sources: &Sources) {
+        let named = "md5(text) IN (SELECT md5(name) FROM unnest(?::text[]) name)";
+        let (test, names) = match sources {
+            Sources::All => return,
+            Sources::Only(names) => {
+                (format!("e.source = ANY(ARRAY(SELECT id FROM labels WHERE {named}))"), names)
+            }
+            Sources::AllBut(names) => {
+                let others = format!("{named} OR starts_with(text, '{OWN_SOURCE_OF}')");
+                (format!("e.source <> ALL(ARRAY(SELECT id FROM labels WHERE {others}))"), names)
+            }
+        };
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        self.and(&condition.replace("{test}", &test), names);
+    }
+
     /// What an event is found by.
     fn event(&mut self, filter: &EventFilter) {
         match &filter.event_type {
@@ -74,6 +91,7 @@ impl Where {
             self.and(condition, text(subject).into_owned());
         }
         self.label("e.source", filter.source.as_ref());
+        self.sources("{test}", &filter.sources);
     }
 }
 
@@ -140,6 +158,8 @@ pub(super) async fn oldest_first(
     wanted.and("d.id > ?", signed(after));
     wanted.label("d.route", filter.route.as_ref());
     wanted.label("d.endpoint", filter.endpoint.as_ref());
+    let own = "EXISTS (SELECT 1 FROM events e WHERE e.id = d.event AND {test})";
+    wanted.sources(own, &filter.of.sources);
     let status = status_number(filter.status.unwrap_or(Status::Dead));
     let rest = format!("AND d.status = {status} ORDER BY d.id LIMIT {}", filter.of.limit);
     let rows = wanted.rows(session, "SELECT d.id FROM deliveries d", &rest).await?;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 use super::columns::{Kind, TYPES_MAX, hash};
 use crate::event::TypePattern;
 use crate::queue::QueueError;
-use crate::queue::log::EventFilter;
+use crate::queue::log::{EventFilter, Sources};
 use crate::queue::values::{signed, unsigned};
 
 /// Hashes that are looked for in one column.
@@ -26,6 +26,22 @@ impl Mask {
     }
 }
 
+/// One bit for each hash.
+struct Bits(Box<[u64; 1024]>);
+
+impl Default for Bits {
+    fn default() -> Self {
+        Self(Box::new([0; 1024]))
+    }
+}
+
+impl Bits {
+    fn add(&mut self, text: &str) {
+        let hash = hash(text);
+        self.0[usize::from(hash >> 6)] |= 1 << (hash & 63);
+    }
+}
+
 /// In the order in which they leave least.
 pub(super) fn masks(
     connection: &Connection,
@@ -41,7 +57,29 @@ pub(super) fn masks(
         }
     }
     masks.extend(filter.source.as_ref().map(|it| (Kind::Source, Mask::One(hash(it)))));
+    masks.extend(mask_of(connection, &filter.sources)?.map(|it| (Kind::Source, it)));
     Ok(masks)
+}
+
+/// The sources that are looked at; none when that is all. One hash may be that of several
+/// sources, so what is left is named, never what is left out.
+fn mask_of(connection: &Connection, sources: &Sources) -> Result<Option<Mask>, QueueError> {
+    let mut bits = Bits::default();
+    match sources {
+        Sources::All => return Ok(None),
+        Sources::Only(names) => names.iter().for_each(|it| bits.add(it)),
+        Sources::AllBut(_) => {
+            let mut statement = connection.prepare_cached("SELECT text FROM labels")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let name = row.get_ref(0)?.as_str().unwrap_or_default();
+                if sources.takes(name) {
+                    bits.add(name);
+                }
+            }
+        }
+    }
+    Ok(Some(Mask::Some(bits.0)))
 }
 
 /// The types that start so; none when there are too many types to know them.
@@ -50,7 +88,7 @@ fn types_with(connection: &Connection, start: &str) -> Result<Option<Mask>, Queu
     if start.is_empty() || count >= TYPES_MAX as i64 {
         return Ok(None);
     }
-    let mut bits = Box::new([0; 1024]);
+    let mut bits = Bits::default();
     let mut statement = connection.prepare_cached("SELECT text FROM types WHERE text >= ?1")?;
     let mut rows = statement.query([start])?;
     while let Some(row) = rows.next()? {
@@ -58,10 +96,9 @@ fn types_with(connection: &Connection, start: &str) -> Result<Option<Mask>, Queu
         if !name.starts_with(start) {
             break;
         }
-        let hash = hash(name);
-        bits[usize::from(hash >> 6)] |= 1 << (hash & 63);
+        bits.add(name);
     }
-    Ok(Some(Mask::Some(bits)))
+    Ok(Some(Mask::Some(bits.0)))
 }
 
 // ---- small indexes

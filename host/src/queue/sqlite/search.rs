@@ -138,12 +138,12 @@ pub(super) fn oldest_first(
     let status = filter.status.map_or(3, status_number);
     // The literal lets the planner take the status's own small index.
     let sql = format!(
-        "SELECT d.id FROM deliveries d
+        "SELECT d.id, s.text FROM deliveries d
+             CROSS JOIN events e ON e.id = d.event CROSS JOIN labels s ON s.id = e.source
          WHERE d.id >= ?1 AND d.id < ?2 AND d.id > ?3 AND d.status = {status}
            AND (?4 IS NULL OR d.route = (SELECT id FROM labels WHERE text = ?4))
            AND (?5 IS NULL OR d.endpoint = (SELECT id FROM labels WHERE text = ?5))
-         ORDER BY d.id LIMIT {}",
-        filter.of.limit
+         ORDER BY d.id"
     );
     let values = params![
         signed(first),
@@ -153,8 +153,16 @@ pub(super) fn oldest_first(
         filter.endpoint
     ];
     let mut statement = connection.prepare_cached(&sql)?;
-    let ids = statement.query_map(values, |row| Ok(DeliveryId(unsigned(row.get(0)?))))?;
-    Ok(ids.collect::<Result<_, _>>()?)
+    let mut found = statement.query(values)?;
+    let mut ids = Vec::new();
+    while ids.len() < filter.of.limit
+        && let Some(row) = found.next()?
+    {
+        if filter.of.sources.takes(row.get_ref(1)?.as_str().unwrap_or_default()) {
+            ids.push(DeliveryId(unsigned(row.get(0)?)));
+        }
+    }
+    Ok(ids)
 }
 
 /// The deliveries of a few events.
