@@ -2,6 +2,7 @@
 //! with the keyboard alone, by day and by night, on a desk and on a phone.
 
 mod driver;
+mod portal;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

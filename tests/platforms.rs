@@ -2,6 +2,8 @@
 //! request gets the documented answer, and events then arrive in the platform's form,
 //! signed its way. Nobody reaches another tenant's, and no plugin can do harm by it.
 
+mod documented;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -426,6 +428,18 @@ fn no_call_of_any_platform_reaches_another_tenants() {
             foreign: &["/platforms/bigcommerce-b2b/stores/q7w2e/v3/hooks", HOOKS],
         },
     ];
+    // A plugin that answers an API is one of them, or this test is not about all.
+    let answers = |folder: &Path| {
+        let source = std::fs::read_to_string(folder.join("src/lib.rs")).unwrap_or_default();
+        let exports = source.lines().find(|it| it.starts_with("export!("));
+        exports.is_some_and(|it| it.contains("webhook_api"))
+    };
+    let plugins = std::fs::read_dir(crate::support::root().join("plugins")).expect("a folder");
+    let plugins = plugins.flatten().map(|it| it.path()).filter(|it| answers(it));
+    let mut plugins: Vec<_> =
+        plugins.map(|it| it.file_name().expect("a name").to_string_lossy().into_owned()).collect();
+    plugins.sort();
+    assert_eq!(plugins, ["bigcommerce-b2b", "buildr", "ordermentum"]);
     let mut looked_at = 0;
     let kept = || engine_subscriptions(&engine);
     for api in &apis {
