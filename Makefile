@@ -22,7 +22,7 @@ fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every pa
 	tests/fuzz-api.sh
 	tests/fuzz-parsers.sh
 
-bench: host plugins ## Measure beside a raw hyper relay (BENCH_SECONDS, BENCH_ONLY)
+bench: host plugins postgres ## Measure beside a raw hyper relay, and one store beside the other (BENCH_SECONDS, BENCH_ONLY)
 	cargo bench --quiet --locked --package plugpost --profile release --bench relay
 
 # The dashboard is tested in a real browser, driven by its own driver.

@@ -258,7 +258,7 @@ fn event(engine: &Engine, answer: &Answer) -> Value {
 }
 
 /// A new event for each body, so that only the key tells that two are the same.
-fn cloud_event(engine: &Engine, key: &str, body: &str) -> Answer {
+pub(crate) fn cloud_event(engine: &Engine, key: &str, body: &str) -> Answer {
     let id = fastrand::u64(..).to_string();
     let headers = [
         ("idempotency-key", key),

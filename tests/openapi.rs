@@ -33,6 +33,7 @@ fn every_call_is_described_with_what_it_can_answer() {
         "/v1/routes",
         "/v1/endpoints",
         "/v1/reload",
+        "/v1/nodes",
         "/v1/stream",
         "/v1/stats",
         "/healthz",

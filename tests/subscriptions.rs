@@ -25,7 +25,7 @@ fn call(engine: &Engine, token: Option<&str>, method: &str, path: &str, body: &V
 }
 
 #[track_caller]
-fn subscribe(engine: &Engine, body: &Value) -> Value {
+pub(crate) fn subscribe(engine: &Engine, body: &Value) -> Value {
     let answer = call(engine, None, "POST", "/v1/subscriptions", body);
     assert_eq!(answer.status, 201, "{}", answer.text());
     answer.json()
@@ -35,12 +35,12 @@ fn path(it: &Value) -> String {
     format!("/v1/subscriptions/{}", id(it))
 }
 
-fn id(it: &Value) -> &str {
+pub(crate) fn id(it: &Value) -> &str {
     it["id"].as_str().expect("an id")
 }
 
 /// One that signs with this key.
-fn signed(url: &str, key: &[u8]) -> Value {
+pub(crate) fn signed(url: &str, key: &[u8]) -> Value {
     json!({
         "types": ["order.*"],
         "url": url,
@@ -54,7 +54,7 @@ fn key_text(key: &[u8]) -> String {
 }
 
 /// One of the signatures was made with this key.
-fn fits(received: &Received, key: &[u8]) -> bool {
+pub(crate) fn fits(received: &Received, key: &[u8]) -> bool {
     let timestamp = received.header("webhook-timestamp").expect("a timestamp");
     let mut code = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     code.update(format!("{}.{timestamp}.", received.webhook_id()).as_bytes());
@@ -64,7 +64,7 @@ fn fits(received: &Received, key: &[u8]) -> bool {
     signatures.split(' ').any(|it| it == expected)
 }
 
-const KEY: [u8; 24] = [7; 24];
+pub(crate) const KEY: [u8; 24] = [7; 24];
 
 #[test]
 fn a_subscription_is_in_force_when_it_is_answered_and_until_it_is_deleted() {

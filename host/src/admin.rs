@@ -7,6 +7,7 @@ mod endpoints;
 mod health;
 mod list;
 mod log;
+mod nodes;
 mod openapi;
 mod origin;
 mod overview;
@@ -81,6 +82,7 @@ pub(crate) fn router(engine: Arc<Engine>, reloader: Option<Reloader>) -> Router 
         .routes(routes!(overview::plugins))
         .routes(routes!(overview::plugin))
         .routes(routes!(overview::reload))
+        .routes(routes!(nodes::list))
         .routes(routes!(subscriptions::list, subscriptions::create))
         .routes(routes!(
             subscriptions::show,

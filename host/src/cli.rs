@@ -10,6 +10,7 @@ mod events;
 mod generate;
 mod hub_test;
 mod listen;
+mod nodes;
 mod plan;
 mod plugin;
 mod portal;
@@ -65,6 +66,7 @@ enum Command {
     Recover(recover::Recover),
     /// Make a link that shows one tenant's share of the dashboard
     Portal(portal::Portal),
+    Nodes(nodes::Nodes),
     /// Show attempts as they happen
     Tail(tail::Tail),
     /// Be a receiver: show what arrives, and verify it
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Events(events) => events.run(),
         Command::Recover(recover) => recover.run(),
         Command::Portal(portal) => portal.run(),
+        Command::Nodes(nodes) => nodes.run(),
         Command::Tail(tail) => tail.run(),
         Command::Listen(listen) => listen.run(),
         Command::Completions { shell } => generate::completions(shell, Arguments::command()),

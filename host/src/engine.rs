@@ -15,6 +15,7 @@ use crate::clock::{self, UnixMs};
 use crate::event::Event;
 use crate::lane::{Lanes, Slot};
 use crate::metrics::Metrics;
+use crate::queue::nodes::Report;
 use crate::queue::{NewDelivery, Queue, QueueError, Retention};
 use crate::recover::Recoveries;
 use crate::route::Route;
@@ -55,6 +56,7 @@ impl Engine {
         let queue = Queue::open(&hub.store, hub.store_terms, handover).await?;
         let kept = queue.subscriptions(clock::now()).await?;
         let subscriptions = Subscriptions::open(kept, &mut snapshot)?;
+        queue.report(report_of(&snapshot));
         let engine = Arc::new_cyclic(|engine| Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
@@ -111,6 +113,7 @@ impl Engine {
     /// hand keep theirs. Runs plugins: not for a thread that others wait for.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         let (before, now) = self.carry_over(snapshot);
+        self.queue.report(report_of(&now));
         for route in now.routes.iter() {
             match before.routes.get(&route.name) {
                 // It may have been here before, and have left deliveries behind.
@@ -127,6 +130,11 @@ impl Engine {
         self.queue.close().await;
         self.traces.close().await;
     }
+}
+
+/// What the other nodes hear of a snapshot.
+fn report_of(snapshot: &Snapshot) -> Report {
+    Report { snapshot: hex::encode(snapshot.digest), since: clock::now() }
 }
 
 async fn prune(engine: std::sync::Weak<Engine>, retention: Retention) {

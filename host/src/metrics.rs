@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::attempt::Outcome;
 use crate::engine::Engine;
 use crate::queue::log::Backlog;
+use crate::queue::nodes::{Node, prevailing};
 
 /// What the engine counts.
 #[derive(Debug)]
@@ -129,7 +130,11 @@ impl Metrics {
 }
 
 /// Everything, with what waits in the store, in the OpenMetrics text format.
-pub(crate) fn render(engine: &Engine, backlog: &[Backlog]) -> Result<String, std::fmt::Error> {
+pub(crate) fn render(
+    engine: &Engine,
+    backlog: &[Backlog],
+    nodes: &[Node],
+) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode(&mut text, &engine.metrics.registry)?;
     let mut now = Registry::with_prefix("plugpost");
@@ -169,6 +174,19 @@ pub(crate) fn render(engine: &Engine, backlog: &[Backlog]) -> Result<String, std
         "snapshot",
         "The number of the snapshot in force",
         gauge(snapshot.number as usize),
+    );
+    let prevails = prevailing(nodes);
+    let differs =
+        |it: &&Node| it.report.as_ref().is_some_and(|it| Some(it.snapshot.as_str()) != prevails);
+    now.register(
+        "nodes",
+        "Engines on this store that show a sign of life",
+        gauge(nodes.iter().filter(|it| it.alive).count()),
+    );
+    now.register(
+        "nodes_differing",
+        "Engines on this store that serve another folder than most do",
+        gauge(nodes.iter().filter(differs).count()),
     );
     let mut gauges = String::new();
     encode(&mut gauges, &now)?;

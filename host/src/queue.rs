@@ -9,12 +9,14 @@
 //! [`postgres`], for many. Each has all of its SQL; what they share is [`store`].
 
 pub(crate) mod log;
+pub(crate) mod nodes;
 mod postgres;
 pub(crate) mod recorded;
 mod retention;
 mod sqlite;
 mod store;
 pub(crate) mod subscriptions;
+mod transfer;
 mod values;
 mod writer;
 
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::attempt::{Attempt, Fault};
 use crate::clock::{IdClock, UnixMs};
@@ -33,9 +35,11 @@ use crate::endpoint::{HealthRecord, OrderKey};
 use crate::event::{Event, EventId};
 use crate::lane::Slot;
 
+use nodes::Report;
 pub(crate) use postgres::Address;
 pub(crate) use retention::Retention;
 use subscriptions::{AllKept, KeptChange};
+pub(crate) use transfer::{Moved, Transferred, transfer};
 pub(crate) use writer::{Committed, Handover};
 
 /// A handle on the queue. Cheap to clone; the writer ends when the last is gone.
@@ -45,6 +49,8 @@ pub(crate) struct Queue {
     ids: Arc<IdClock>,
     reader: log::Log,
     fenced: Arc<AtomicU64>,
+    /// What this node says of itself.
+    report: Arc<watch::Sender<Option<Report>>>,
 }
 
 /// An event that asks to be kept.
@@ -207,6 +213,7 @@ impl Queue {
         terms: Terms,
         handover: Handover,
     ) -> Result<Self, QueueError> {
+        let (report, reported) = watch::channel(None);
         let (store, ids, reader, fenced): (Box<dyn store::Store>, _, _, _) = match location {
             Location::Sqlite(path) => {
                 let store = sqlite::Store::open(path, terms.bytes_max)?;
@@ -215,14 +222,15 @@ impl Queue {
                 (Box::new(store), ids, reader, Arc::default())
             }
             Location::Postgres(address) => {
-                let store = postgres::Store::open(address, terms, handover.clone()).await?;
+                let store =
+                    postgres::Store::open(address, terms, handover.clone(), reported).await?;
                 let reader = log::Log::of(location).await?;
                 let (ids, fenced) = (store.ids(), store.fenced());
                 (Box::new(store), ids, reader, fenced)
             }
         };
         let writer = Arc::new(writer::Writer::start(store, handover)?);
-        Ok(Self { writer, ids, reader, fenced })
+        Ok(Self { writer, ids, reader, fenced, report: Arc::new(report) })
     }
 
     pub(crate) fn next_event_id(&self, now: UnixMs) -> EventId {
@@ -366,6 +374,26 @@ impl Queue {
     /// How much was not recorded because another node had taken it over.
     pub(crate) fn fenced(&self) -> u64 {
         self.fenced.load(Ordering::Relaxed)
+    }
+
+    /// Tell the other nodes what this one serves from now on.
+    pub(crate) fn report(&self, report: Report) {
+        self.report.send_replace(Some(report));
+    }
+
+    /// The processes on this store.
+    pub(crate) async fn nodes(&self) -> Result<Vec<nodes::Node>, QueueError> {
+        match &self.reader {
+            log::Log::Postgres(it) => it.nodes().await,
+            log::Log::Sqlite(_) => Ok(vec![nodes::Node {
+                number: 0,
+                name: nodes::name(),
+                version: Some(nodes::VERSION.into()),
+                report: self.report.borrow().clone(),
+                seen: crate::clock::now(),
+                alive: true,
+            }]),
+        }
     }
 
     async fn ask<T>(

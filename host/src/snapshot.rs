@@ -15,6 +15,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::config::{Digest, Folder, Hub, PluginFile, Problem, Scope, Token};
 use crate::event::{OWN_SOURCE, OWN_SOURCE_OF};
 use crate::operational;
@@ -32,6 +34,8 @@ pub(crate) use subscriptions::Wrong;
 pub(crate) struct Snapshot {
     /// Counts up from 1 with each that is published.
     pub(crate) number: u64,
+    /// Of every file that was read: two nodes that serve the same folder have the same.
+    pub(crate) digest: Digest,
     pub(crate) hub: Arc<Hub>,
     pub(crate) sources: Arc<HashMap<Arc<str>, Source>>,
     pub(crate) routes: Routes,
@@ -193,6 +197,7 @@ impl Loader {
         }
         let snapshot = Snapshot {
             number: self.number,
+            digest: digest_of(&self.digests),
             hub: Arc::new(folder.hub),
             sources: Arc::new(
                 sources.into_iter().flatten().map(|it| (it.name.clone(), it)).collect(),
@@ -219,6 +224,17 @@ impl Loader {
         self.runtime = Some(runtime.clone());
         Ok(runtime)
     }
+}
+
+fn digest_of(files: &BTreeMap<PathBuf, Digest>) -> Digest {
+    let mut digest = Sha256::new();
+    for (file, of_file) in files {
+        // No path holds the byte that ends it.
+        digest.update(file.as_os_str().as_encoded_bytes());
+        digest.update([0]);
+        digest.update(of_file);
+    }
+    digest.finalize().into()
 }
 
 /// Where events can come from: an event posted to /events belongs to the source named

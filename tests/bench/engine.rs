@@ -66,6 +66,11 @@ impl Hub {
         fs::write(path, text).expect("a file");
     }
 
+    pub(crate) fn append(&self, path: &str, text: &str) {
+        let before = fs::read_to_string(self.path().join(path)).expect("the hub has it");
+        self.write(path, before + text);
+    }
+
     /// A copy of a plugin that is built.
     pub(crate) fn plugin(&self, name: &str) {
         let bytes = fs::read(plugin(name)).expect("the plugins are built: make plugins");

@@ -16,7 +16,9 @@ mod log;
 mod process;
 mod receiver;
 mod relay;
+mod stores;
 mod subscriptions;
+mod support;
 
 use std::cmp::Ordering;
 use std::env;
@@ -120,6 +122,9 @@ fn main() {
             println!("{name:<44} {:>10.2} {:>10.2} {ratio:>7.2}", micros(guest), micros(native));
         }
     }
+    if STORES.contains(&only) {
+        stores::measure(&receiver, seconds);
+    }
     if SUBSCRIPTIONS.contains(&only) {
         for it in subscriptions::measure() {
             let subscriptions::Figures { subscriptions, cpu_per_event, change, reload, memory_mib } =
@@ -142,6 +147,9 @@ fn main() {
 
 /// What `BENCH_ONLY` calls it.
 const GUEST: &str = "a guest against native";
+
+/// What `BENCH_ONLY` calls it.
+const STORES: &str = "stores";
 
 /// What `BENCH_ONLY` calls it.
 const SUBSCRIPTIONS: &str = "subscriptions";

@@ -101,7 +101,7 @@ fn kind(method: &str, path: &str, other: &Own, receiver: &Receiver) -> Option<Ki
             json!({ "tenant": other.tenant }),
             json!({ "tenant": other.tenant, "read_only": true }),
         ]),
-        ("post", "/v1/reload") | ("get", "/metrics") => Kind::OfTheEngine,
+        ("post", "/v1/reload") | ("get", "/metrics" | "/v1/nodes") => Kind::OfTheEngine,
         ("get", "/v1/plugins/{name}" | "/v1/session" | "/healthz" | "/readyz") => Kind::Shared,
         ("get", "/v1/stream") => Kind::Stream,
         _ => return None,

@@ -93,13 +93,19 @@ impl Cluster {
     }
 
     fn psql(&self, database: &str, sql: &str) -> Command {
+        let mut psql = self.session(database);
+        psql.args(["--command", sql]).stdin(Stdio::null());
+        psql
+    }
+
+    /// A session that does what it reads.
+    pub(crate) fn session(&self, database: &str) -> Command {
         let mut psql = Command::new(binaries().join("psql"));
         psql.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--host=127.0.0.1"])
-            .args(["--username", USER, "--dbname", database, "--command", sql])
+            .args(["--username", USER, "--dbname", database])
             .args(["--port", &self.port.to_string()])
             .env("PGPASSWORD", PASSWORD)
-            .env("PGOPTIONS", "-c search_path=plugpost,public -c statement_timeout=60s")
-            .stdin(Stdio::null());
+            .env("PGOPTIONS", "-c search_path=plugpost,public -c statement_timeout=60s");
         psql
     }
 

@@ -24,12 +24,14 @@ export async function show({ root, signal, session, query, go }) {
   const dead = h("ul", { class: "brief" });
   const endpoints = h("ul", { class: "brief" });
   const start = h("div", {});
+  const nodes = h("div", {});
   replace(root, head("Overview", tabs), start,
     h("div", { class: "cards" }, Object.values(cards).map((it) => it.element)),
     h("div", { class: "halves" },
       h("section", {}, h("div", { class: "section-head" }, h("h2", {}, "Dead letters"), link("/deliveries?status=dead", "All")), dead),
-      h("section", {}, h("div", { class: "section-head" }, h("h2", {}, "Endpoints"), link("/endpoints", "All")), endpoints)));
-  await follow(signal, () => refresh(window, signal, session, cards, dead, endpoints, start), { pause: 1000, every: 5000 });
+      h("section", {}, h("div", { class: "section-head" }, h("h2", {}, "Endpoints"), link("/endpoints", "All")), endpoints)),
+    nodes);
+  await follow(signal, () => refresh(window, signal, session, cards, dead, endpoints, start, nodes), { pause: 1000, every: 5000 });
 }
 
 function rate(value) {
@@ -44,11 +46,12 @@ function card(name, unit, show) {
   return { element, value, drawing };
 }
 
-async function refresh(window, signal, session, cards, dead, endpoints, start) {
-  const [stats, letters, lanes] = await Promise.all([
+async function refresh(window, signal, session, cards, dead, endpoints, start, nodes) {
+  const [stats, letters, lanes, cluster] = await Promise.all([
     get(`/v1/stats?window=${window}`, signal),
     get("/v1/deliveries?status=dead&limit=8", signal),
     get("/v1/endpoints?limit=500", signal),
+    session.engine ? get("/v1/nodes", signal) : null,
   ]);
   const data = stats.data;
   const at = data.map((it) => it.at);
@@ -85,7 +88,25 @@ async function refresh(window, signal, session, cards, dead, endpoints, start) {
   const sorted = lanes.data.sort((a, b) => worst[a.health] - worst[b.health] || b.backlog - a.backlog);
   if (sorted.length === 0) replace(endpoints, h("li", { class: "brief-none" }, session.engine ? "No route yet: write routes/NAME.toml, and it is here a moment later." : "No route yet: make a subscription, and it is here at once."));
   else reconcile(endpoints, sorted.slice(0, 8), (it) => it.route, lane);
-  if (session.engine) await first(start, attempts, signal);
+  if (!session.engine) return;
+  replace(nodes, cluster.data.length > 1 && together(cluster));
+  await first(start, attempts, signal);
+}
+
+// The engines on one database; one alone is not worth a word.
+function together({ data, disagree_since: since }) {
+  return h("section", { class: "nodes" },
+    h("div", { class: "section-head" }, h("h2", {}, "Nodes"),
+      since ? h("span", {}, badge("failing", "not the same folder"), " since ", when(since)) : badge("ok", "the same folder")),
+    h("ul", { class: "brief" }, data.map(node)));
+}
+
+function node(it) {
+  const [kind, word] = !it.alive ? ["dead", "silent"] : it.differs ? ["failing", "differs"] : ["ok", "ok"];
+  return h("li", {},
+    badge(kind, word),
+    h("span", { class: "brief-main" }, it.name, h("small", {}, `node ${it.number}, ${it.version ?? "–"}, folder ${it.snapshot?.slice(0, 12) ?? "–"}`)),
+    h("span", { class: "brief-end" }, "since ", when(it.snapshot_since), ", seen ", when(it.seen_at)));
 }
 
 function letter(it) {

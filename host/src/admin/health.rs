@@ -38,7 +38,8 @@ pub(super) async fn prometheus(
 ) -> Result<Response, HttpProblem> {
     caller.must_run_the_engine()?;
     let backlog = admin.backlog.now(&admin.engine).await?;
-    let text = metrics::render(&admin.engine, &backlog)
+    let nodes = admin.engine.queue.nodes().await?;
+    let text = metrics::render(&admin.engine, &backlog, &nodes)
         .map_err(|_| HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics"))?;
     const TYPE: HeaderValue =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");

@@ -85,7 +85,7 @@ impl Demo {
             };
             tokio::select! {
                 result = shown => { let result: anyhow::Result<()> = result; result? }
-                stopped = serve::asked_to_stop() => stopped?,
+                () = serve::asked_to_stop()? => {}
             }
         }
         running.stop().await;

@@ -88,7 +88,7 @@ impl Listen {
         let (stop, stopped) = watch::channel(false);
         let answer = move |request| answer(shown.clone(), request);
         let serving = tokio::spawn(listener.serve(answer, stopped));
-        serve::asked_to_stop().await?;
+        serve::asked_to_stop()?.await;
         let _ = stop.send(true);
         let _ = serving.await;
         Ok(true)

@@ -45,8 +45,10 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<bool> {
     runtime.block_on(async {
         let running = start(snapshot, Some(loader)).await?;
         let (public, admin) = (running.public, running.admin);
+        // Whoever reads the line may stop it at once.
+        let asked = asked_to_stop()?;
         super::say(format!("events at http://{public}, questions at http://{admin}"))?;
-        asked_to_stop().await?;
+        asked.await;
         running.stop().await;
         Ok(true)
     })
@@ -111,21 +113,22 @@ impl Running {
 
 /// SIGTERM or SIGINT. A second one ends the process at once: nothing that was
 /// acknowledged is lost by that either.
-pub(super) async fn asked_to_stop() -> anyhow::Result<()> {
+pub(super) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        std::process::exit(1);
-    });
-    Ok(())
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(1);
+        });
+    })
 }
 
 /// `PLUGPOST_LOG` chooses levels as `RUST_LOG` does elsewhere.

@@ -11,15 +11,17 @@
 //! - [`batch`] writes what has gathered, in a few statements of many rows; [`ask`] does
 //!   what people and lanes ask for one by one; [`waiting`] says what is due.
 //! - [`watch`] is told by the other nodes, renews, and takes over from the dead.
-//! - [`log`] and [`search`] read; [`subscriptions`] keeps those.
+//! - [`log`] and [`search`] read; [`subscriptions`] keeps those; [`import`] fills an empty one.
 
 mod address;
 mod ask;
 mod batch;
 mod connection;
+mod import;
 mod labels;
 pub(super) mod log;
 mod node;
+mod nodes;
 mod prune;
 mod rows;
 mod schema;
@@ -30,6 +32,8 @@ mod watch;
 mod writing;
 
 pub(crate) use address::Address;
+pub(super) use import::Import;
+pub(super) use schema::DAY;
 pub(super) use writing::Store;
 
 use tokio_postgres::error::SqlState;

@@ -8,6 +8,7 @@
 //! [`subscriptions`] what is kept of those.
 
 mod columns;
+mod export;
 mod hints;
 pub(super) mod log;
 mod prune;
@@ -34,6 +35,7 @@ use crate::delivery::{DeliveryId, Next};
 use crate::endpoint::OrderKey;
 use crate::event::{Event, EventId};
 use columns::{Columns, Tails};
+pub(super) use export::Export;
 
 /// The tables, as `user_version` counts them: one step a schema change, never edited.
 const MIGRATIONS: &[&str] = &[

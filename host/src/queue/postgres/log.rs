@@ -17,6 +17,7 @@ use crate::queue::QueueError;
 use crate::queue::log::{
     AttemptRow, Backlog, DeliveryFilter, DeliveryRow, EventDetail, EventFilter, EventRow,
 };
+use crate::queue::nodes::Node;
 use crate::queue::recorded::{Recorded, RecordedAttempt, RecordedDelivery, RecordedRequest};
 use crate::queue::values::{attributes_of, signed, status_of, unsigned};
 
@@ -107,6 +108,11 @@ impl Log {
             })
         });
         backlog.collect()
+    }
+
+    /// The processes on this database.
+    pub(in crate::queue) async fn nodes(&self) -> Result<Vec<Node>, QueueError> {
+        super::nodes::all(&*self.session().await?).await
     }
 
     /// Does the store answer?

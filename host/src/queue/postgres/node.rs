@@ -12,6 +12,7 @@ use super::connection::{Session, get};
 use crate::clock::{IdClock, NODES_MAX, UnixMs};
 use crate::delivery::Lease;
 use crate::queue::QueueError;
+use crate::queue::nodes::name;
 use crate::queue::values::unsigned;
 
 /// Who this process is in the database.
@@ -35,6 +36,7 @@ impl Node {
     ) -> Result<Self, QueueError> {
         let transaction = session.client.transaction().await?;
         transaction.batch_execute("LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE").await?;
+        super::import::check(&transaction).await?;
         let sql = format!(
             "SELECT n FROM generate_series(0, {}) n WHERE NOT EXISTS
                  (SELECT 1 FROM nodes WHERE number = n
@@ -51,7 +53,8 @@ impl Node {
                    VALUES ($1, nextval('leases'), $2, clock_timestamp(),
                            clock_timestamp() + $3 * interval '1 millisecond')
                    ON CONFLICT (number) DO UPDATE SET lease = excluded.lease, name = excluded.name,
-                       renewed = excluded.renewed, expires = excluded.expires
+                       renewed = excluded.renewed, expires = excluded.expires,
+                       version = NULL, snapshot = NULL, snapshot_since = NULL
                    RETURNING lease";
         let row = transaction.query_one(sql, &[&number, &name(), &ms(lease)]).await?;
         let lease = Lease(get(&row, 0)?);
@@ -121,10 +124,4 @@ pub(super) async fn bury(session: &mut Session) -> Result<Vec<Arc<str>>, QueueEr
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
-}
-
-/// For people: which process that is.
-fn name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{}", host.trim(), std::process::id())
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{self, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_postgres::AsyncMessage;
 
 use super::address::Address;
 use super::connection::Session;
 use super::node::{self, Node};
-use super::{schema, waiting};
+use super::{nodes, schema, waiting};
 use crate::clock;
 use crate::queue::QueueError;
+use crate::queue::nodes::Report;
 use crate::queue::writer::{Committed, Handover};
 
 pub(super) struct Watch {
@@ -22,6 +23,8 @@ pub(super) struct Watch {
     lease: Duration,
     node: Arc<Mutex<Node>>,
     handover: Handover,
+    /// What this node says of itself.
+    reported: sync::watch::Receiver<Option<Report>>,
 }
 
 /// How many commits can have something to tell before it is told.
@@ -51,8 +54,9 @@ impl Watch {
         lease: Duration,
         node: Arc<Mutex<Node>>,
         handover: Handover,
+        reported: sync::watch::Receiver<Option<Report>>,
     ) -> Self {
-        Self { address, lease, node, handover }
+        Self { address, lease, node, handover, reported }
     }
 
     pub(super) async fn run(self, mut tell: mpsc::Receiver<Vec<Arc<str>>>) {
@@ -77,6 +81,8 @@ impl Watch {
         let mut session = Session::open_with(&self.address, told).await?;
         // First listen, then look: nothing falls between.
         session.client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        let mut reported = self.reported.clone();
+        reported.mark_changed();
         let mut look = interval(LOOK_AGAIN);
         let mut renew = interval(self.lease / 3);
         let mut days = interval(DAYS_AGAIN);
@@ -115,11 +121,16 @@ impl Watch {
                     }
                     // A node that was given up joins again with its next write.
                     within(patience, node.renew(&session, self.lease)).await?;
+                    reported.mark_changed();
                     renewed_last = Instant::now();
                     if renewed_since.elapsed() >= self.lease {
                         let routes = within(patience, node::bury(&mut session)).await?;
                         within(patience, self::tell(&session, &routes)).await?;
                     }
+                }
+                Ok(()) = reported.changed() => {
+                    let (node, report) = (*self.node.lock(), reported.borrow_and_update().clone());
+                    within(patience, nodes::report(&session, node, report.as_ref())).await?;
                 }
                 _ = days.tick() => {
                     if let Err(error) = schema::make_days(&mut session, clock::now()).await {

@@ -9,7 +9,7 @@ use std::vec;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{self, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -21,6 +21,7 @@ use super::node::Node;
 use super::schema;
 use super::watch::{self, Watch};
 use crate::clock::{self, IdClock};
+use crate::queue::nodes::Report;
 use crate::queue::values::signed;
 use crate::queue::writer::{Command, Committed, Fact, Handover, Owed};
 use crate::queue::{QueueError, Terms, store};
@@ -82,6 +83,7 @@ impl Store {
         address: &Address,
         terms: Terms,
         handover: Handover,
+        reported: sync::watch::Receiver<Option<Report>>,
     ) -> Result<Self, QueueError> {
         let mut session = Session::open(address).await?;
         let now = clock::now();
@@ -92,7 +94,8 @@ impl Store {
         session.client.batch_execute(PLANS).await?;
         let shared = Arc::new(Mutex::new(node));
         let (tell, told) = mpsc::channel(watch::TOLD_MAX);
-        let watch = Watch::new(address.clone(), terms.lease, shared.clone(), handover.clone());
+        let watch =
+            Watch::new(address.clone(), terms.lease, shared.clone(), handover.clone(), reported);
         let watching = tokio::spawn(watch.run(told));
         tracing::info!(number = node.number, "this node has joined {address}");
         Ok(Self {
