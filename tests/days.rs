@@ -36,7 +36,7 @@ fn a_size_is_kept_by_dropping_the_oldest_days() {
     let receiver = Receiver::ok();
     let url = postgres::shared().database();
     let hub = |bytes: u64| {
-        let tables = format!("[store]\nretention = \"9000d\"\nretention_bytes = {bytes}\n");
+        let tables = format!("[store]\nretention = \"3000d\"\nretention_bytes = {bytes}\n");
         let hub = Hub::stored(Some(&url), "", &tables);
         hub.route("out", to(&receiver.url("/")));
         hub

@@ -104,7 +104,7 @@ fn migrate(hub: &Hub, folder: &Path, to: &str) -> anyhow::Result<bool> {
     };
     let transferred = block_on(async {
         let transferred = transfer(file, &to, told).await;
-        Ok(transferred.with_context(|| format!("cannot move {store} into {to}"))?)
+        transferred.with_context(|| format!("cannot move {store} into {to}"))
     });
     if terminal {
         eprint!("\r\x1b[K");
