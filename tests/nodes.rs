@@ -1,6 +1,9 @@
 //! Several engines on one database: they share the work, and what one of them loses by a
 //! kill, a pause or a broken connection the others have.
 
+mod faults;
+mod lanes;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -57,10 +57,11 @@ impl Engine {
         let kept = queue.subscriptions(clock::now()).await?;
         let subscriptions = Subscriptions::open(kept, &mut snapshot)?;
         queue.report(report_of(&snapshot));
+        let tenure = queue.tenure();
         let engine = Arc::new_cyclic(|engine| Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
-            lanes: Lanes::new(engine.clone()),
+            lanes: Lanes::new(engine.clone(), tenure),
             metrics: Metrics::default(),
             stream: Stream::default(),
             recoveries: Recoveries::default(),
@@ -68,14 +69,17 @@ impl Engine {
             subscriptions,
         });
         let weak = Arc::downgrade(&engine);
+        let (follow, followed) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             // Bounded by the writer: it hands over once a commit, and each delivery has a slot.
             while let Some(mut committed) = commits.recv().await {
                 committed.answer();
                 let Some(engine) = weak.upgrade() else { return };
+                let _ = follow.send(std::mem::take(&mut committed.news.subscriptions));
                 engine.lanes.take_over(committed);
             }
         });
+        tokio::spawn(subscriptions::follow(Arc::downgrade(&engine), followed));
         let kept = engine.queue.endpoints().await?;
         engine.lanes.restore(&engine.snapshot(), kept);
         let now = clock::now();

@@ -7,8 +7,9 @@
 //! an attempt, or a due time wakes it.
 //!
 //! [`state`] is what a lane remembers; [`worker`] makes the attempts and learns
-//! from them.
+//! from them; [`share`] is what follows from there being other nodes.
 
+mod share;
 mod state;
 mod worker;
 
@@ -23,10 +24,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{self, UnixMs};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Lease};
 use crate::endpoint::{Disabled, Health};
 use crate::engine::Engine;
-use crate::queue::{Committed, EndpointRecord};
+use crate::queue::{Committed, EndpointRecord, Tenure};
 use crate::route::Route;
 use crate::snapshot::Snapshot;
 use state::State;
@@ -53,6 +54,7 @@ struct Shared {
     /// Told when an attempt ends.
     ended: Notify,
     stopped: AtomicBool,
+    tenure: Tenure,
 }
 
 /// How much of all bodies may be in memory for deliveries in hand.
@@ -84,13 +86,14 @@ pub(crate) struct Slot {
 }
 
 impl Lanes {
-    pub(crate) fn new(engine: Weak<Engine>) -> Self {
+    pub(crate) fn new(engine: Weak<Engine>, tenure: Tenure) -> Self {
         let shared = Shared {
             runtime: Handle::current(),
             bytes_in_hand: AtomicUsize::new(0),
             attempts_under_way: AtomicUsize::new(0),
             ended: Notify::new(),
             stopped: AtomicBool::new(false),
+            tenure,
         };
         Self { by_route: RwLock::default(), engine, shared: Arc::new(shared) }
     }
@@ -134,7 +137,10 @@ impl Lanes {
         let mut lanes = self.by_route.write();
         let lane = lanes.entry(route.clone()).or_insert_with(|| {
             let (engine, shared) = (self.engine.clone(), self.shared.clone());
-            Arc::new(Lane { route: route.clone(), engine, shared, state: Mutex::default() })
+            // With a store of its own a process has every lane.
+            let hold = (!shared.tenure.is_shared()).then_some(Lease::default());
+            let state = Mutex::new(State::new(hold));
+            Arc::new(Lane { route: route.clone(), engine, shared, state })
         });
         lane.clone()
     }
@@ -153,6 +159,10 @@ impl Lanes {
         }
         for route in committed.stored {
             self.of(&route).stored();
+        }
+        if let Some(engine) = self.engine.upgrade() {
+            self.hand_over(&committed.news.leave);
+            self.follow(&engine.snapshot(), committed.news.endpoints);
         }
     }
 
@@ -180,7 +190,10 @@ impl Lanes {
         // Slots hold their lane and lanes hold slots: let go of both.
         for lane in self.by_route.read().values() {
             let ready = std::mem::take(&mut lane.state.lock().ready);
-            drop(ready);
+            match self.shared.tenure.is_shared() {
+                true => lane.refuse(ready),
+                false => drop(ready),
+            }
         }
     }
 }
@@ -192,8 +205,9 @@ impl Lane {
         }
         let mut state = self.state.lock();
         state.configure(route);
+        let is_ours = state.hold.is_some_and(|it| self.shared.tenure.covers(it));
         let full = state.behind || state.room() == 0 || self.shared.is_full();
-        if full || state.is_resting() {
+        if !is_ours || state.leaving || full || state.is_resting() {
             return None;
         }
         state.in_hand += 1;
@@ -206,6 +220,10 @@ impl Lane {
     fn start(self: &Arc<Self>, deliveries: impl IntoIterator<Item = (Delivery, Slot)>) {
         let workers = {
             let mut state = self.state.lock();
+            if state.leaving {
+                drop(state);
+                return self.refuse(deliveries);
+            }
             state.ready.extend(deliveries);
             state.hire()
         };
@@ -289,7 +307,9 @@ impl Lane {
         let room = {
             let mut state = self.state.lock();
             state.configure(route);
-            if let Some(rest) = state.rest() {
+            if let Some(rest) = state.rest()
+                && state.hold.is_some()
+            {
                 return self.pause(&mut state, rest.until);
             }
             // With too many bytes in hand, one delivery at a time still gets on.
@@ -297,7 +317,7 @@ impl Lane {
                 true => usize::from(state.in_hand == 0),
                 false => Some(state.room()).filter(|it| *it >= state.window() / 2).unwrap_or(0),
             };
-            if !state.behind || state.claiming || room == 0 {
+            if !state.behind || state.claiming || state.leaving || room == 0 {
                 return;
             }
             state.claiming = true;
@@ -322,9 +342,17 @@ impl Lane {
                 state.claiming = false;
                 state.in_hand -= room;
                 drop(state);
+                self.give_up_when_empty();
                 return self.feed();
             }
         };
+        if !self.heard(claimed.hold, now) {
+            let mut state = self.state.lock();
+            (state.claiming, state.behind) = (false, state.stored_meanwhile);
+            state.in_hand -= room;
+            drop(state);
+            return self.feed();
+        }
         {
             let mut state = self.state.lock();
             let more = claimed.next_due.is_some_and(|it| it <= now);
@@ -333,6 +361,7 @@ impl Lane {
             state.in_hand -= room - claimed.deliveries.len();
             state.bytes += claimed.deliveries.iter().map(|it| it.event.data.len()).sum::<usize>();
         }
+        self.give_up_when_empty();
         if let Some(at) = claimed.next_due.filter(|it| *it > now) {
             self.wake_at(at, now);
         }
@@ -358,6 +387,11 @@ impl Lane {
         let mut state = self.state.lock();
         if state.ready.is_empty() || state.has_too_many_workers() {
             return None;
+        }
+        // A node that was silent for long, because it was stopped or cut off, may have been
+        // given up: what it has in hand is others' then.
+        if state.ready.front().is_some_and(|(it, _)| !self.shared.tenure.covers(it.lease)) {
+            return self.look_at_the_lease(state);
         }
         let disabled = state.health.disabled().cloned();
         if disabled.is_none()
@@ -402,13 +436,15 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.lane.shared.bytes_in_hand.fetch_sub(self.bytes, Ordering::Relaxed);
-        let behind = {
+        let (behind, leaving) = {
             let mut state = self.lane.state.lock();
             state.in_hand -= 1;
             state.bytes -= self.bytes;
-            state.behind
+            (state.behind, state.leaving)
         };
-        if behind {
+        if leaving {
+            self.lane.give_up_when_empty();
+        } else if behind {
             self.lane.feed();
         }
     }

@@ -16,6 +16,7 @@ mod retention;
 mod sqlite;
 mod store;
 pub(crate) mod subscriptions;
+mod tenure;
 mod transfer;
 mod values;
 mod writer;
@@ -39,6 +40,7 @@ use nodes::Report;
 pub(crate) use postgres::Address;
 pub(crate) use retention::Retention;
 use subscriptions::{AllKept, KeptChange};
+pub(crate) use tenure::Tenure;
 pub(crate) use transfer::{Moved, Transferred, transfer};
 pub(crate) use writer::{Committed, Handover};
 
@@ -51,6 +53,7 @@ pub(crate) struct Queue {
     fenced: Arc<AtomicU64>,
     /// What this node says of itself.
     report: Arc<watch::Sender<Option<Report>>>,
+    tenure: Tenure,
 }
 
 /// An event that asks to be kept.
@@ -122,6 +125,8 @@ pub(crate) struct Settled {
     pub(crate) raised: Vec<NewEvent>,
     /// Of a delivery that others wait behind: its room goes to the next.
     pub(crate) slot: Option<Slot>,
+    /// For the next node that has the lane: what its rate limit has had to bear lately.
+    pub(crate) spent: Option<Spent>,
 }
 
 /// What is kept of a route's endpoint.
@@ -132,9 +137,34 @@ pub(crate) struct EndpointRecord {
     pub(crate) health: HealthRecord,
 }
 
+/// Moments, and how many attempts were made then; few, whatever the limit is.
+pub(crate) type Spent = Vec<(UnixMs, u64)>;
+
+/// Has this process a lane?
+#[derive(Debug)]
+pub(crate) enum Hold {
+    /// Another has it, or may have it.
+    Not,
+    /// For as long as that lease lasts.
+    Held(Lease),
+    /// From now on.
+    Taken(Taken),
+}
+
+/// What another process has left of a lane.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) lease: Lease,
+    pub(crate) spent: Spent,
+    /// Attempts that may have been made beyond these.
+    pub(crate) unsure: u64,
+    pub(crate) known: Vec<EndpointRecord>,
+}
+
 /// What a lane gets from the store.
 #[derive(Debug)]
 pub(crate) struct Claimed {
+    pub(crate) hold: Hold,
     pub(crate) deliveries: Vec<Delivery>,
     /// When the route's next waiting delivery is due; none when none waits.
     pub(crate) next_due: Option<UnixMs>,
@@ -214,23 +244,24 @@ impl Queue {
         handover: Handover,
     ) -> Result<Self, QueueError> {
         let (report, reported) = watch::channel(None);
-        let (store, ids, reader, fenced): (Box<dyn store::Store>, _, _, _) = match location {
-            Location::Sqlite(path) => {
-                let store = sqlite::Store::open(path, terms.bytes_max)?;
-                let reader = log::Log::Sqlite(sqlite::log::Log::open(path, store.tails())?);
-                let ids = store.ids();
-                (Box::new(store), ids, reader, Arc::default())
-            }
-            Location::Postgres(address) => {
-                let store =
-                    postgres::Store::open(address, terms, handover.clone(), reported).await?;
-                let reader = log::Log::of(location).await?;
-                let (ids, fenced) = (store.ids(), store.fenced());
-                (Box::new(store), ids, reader, fenced)
-            }
-        };
+        let (store, ids, reader, fenced, tenure): (Box<dyn store::Store>, _, _, _, _) =
+            match location {
+                Location::Sqlite(path) => {
+                    let store = sqlite::Store::open(path, terms.bytes_max)?;
+                    let reader = log::Log::Sqlite(sqlite::log::Log::open(path, store.tails())?);
+                    let ids = store.ids();
+                    (Box::new(store), ids, reader, Arc::default(), Tenure::default())
+                }
+                Location::Postgres(address) => {
+                    let store =
+                        postgres::Store::open(address, terms, handover.clone(), reported).await?;
+                    let reader = log::Log::of(location).await?;
+                    let (ids, fenced, tenure) = (store.ids(), store.fenced(), store.tenure());
+                    (Box::new(store), ids, reader, fenced, tenure)
+                }
+            };
         let writer = Arc::new(writer::Writer::start(store, handover)?);
-        Ok(Self { writer, ids, reader, fenced, report: Arc::new(report) })
+        Ok(Self { writer, ids, reader, fenced, report: Arc::new(report), tenure })
     }
 
     pub(crate) fn next_event_id(&self, now: UnixMs) -> EventId {
@@ -276,6 +307,11 @@ impl Queue {
     /// Give a leased delivery back, unattempted.
     pub(crate) fn release(&self, delivery: &Delivery) {
         self.writer.note(writer::Fact::Released(delivery.id, delivery.lease));
+    }
+
+    /// Let go of a lane of which nothing is in hand: another node may take it.
+    pub(crate) async fn give_up(&self, route: Arc<str>, lease: Lease) -> Result<(), QueueError> {
+        self.ask(|reply| writer::Command::GiveUp { route, lease, reply }).await
     }
 
     /// A new delivery of the same event, due now; `as_new` copies the event
@@ -369,6 +405,11 @@ impl Queue {
     /// How many writes wait for the next commit.
     pub(crate) fn depth(&self) -> usize {
         self.writer.depth()
+    }
+
+    /// For how long this process may act on what it has in hand.
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.tenure.clone()
     }
 
     /// How much was not recorded because another node had taken it over.

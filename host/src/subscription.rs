@@ -31,8 +31,15 @@ pub(crate) struct Subscription {
     pub(crate) updated: UnixMs,
 }
 
+impl Subscription {
+    /// Would this one change anything?
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        self.updated == other.updated && self.form == other.form
+    }
+}
+
 /// What its owner says of it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Form {
     pub(crate) name: Option<String>,
     pub(crate) description: Option<String>,
@@ -84,7 +91,7 @@ impl fmt::Debug for Form {
 }
 
 /// One version of a secret.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct SecretVersion {
     pub(crate) text: Zeroizing<String>,
     /// Used until then, beside the newer ones; none for as long as it stands here.

@@ -65,6 +65,11 @@ impl Breaker {
         !good && all >= rule.requests.max(1) && poor && self.trip()
     }
 
+    /// As it is in a rest.
+    pub(super) fn tripped() -> Self {
+        Self { trial: true, ..Self::default() }
+    }
+
     fn count(&mut self, good: bool, rule: &BreakerRule, now: UnixMs) {
         let width = u64::try_from(rule.window.as_millis()).unwrap_or(u64::MAX) / SLICES;
         let number = now.0 / width.max(1);
@@ -91,7 +96,7 @@ impl Breaker {
 
     /// What is past counts no more; the first attempt after the rest decides.
     fn trip(&mut self) -> bool {
-        *self = Self { trial: true, ..Self::default() };
+        *self = Self::tripped();
         true
     }
 

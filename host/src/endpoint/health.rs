@@ -74,6 +74,8 @@ pub(crate) enum Change {
 pub(crate) struct HealthRecord {
     pub(crate) failing_since: Option<UnixMs>,
     pub(crate) disabled: Option<Disabled>,
+    /// Where other processes may take over.
+    pub(crate) rest: Option<Rest>,
 }
 
 /// How an endpoint does.
@@ -128,7 +130,25 @@ impl Health {
             told: record.failing_since.is_some(),
             failing_since: record.failing_since,
             disabled: record.disabled,
+            rest: record.rest,
+            pace: record.rest.map(|_| 1),
+            breaker: match record.rest {
+                Some(Rest { cause: Cause::Breaker, .. }) => Breaker::tripped(),
+                _ => Breaker::default(),
+            },
             ..Self::default()
+        }
+    }
+
+    /// Another process has written this down. What `learns` itself from attempts only obeys
+    /// what a person has decided elsewhere.
+    pub(crate) fn follow(&mut self, record: HealthRecord, learns: bool) {
+        if !learns {
+            *self = Self::restored(record);
+        } else if self.disabled.is_some() && record.disabled.is_none() {
+            self.enable();
+        } else {
+            self.disabled = record.disabled;
         }
     }
 
@@ -136,6 +156,7 @@ impl Health {
         HealthRecord {
             failing_since: self.failing_since.filter(|_| self.told),
             disabled: self.disabled.clone(),
+            rest: self.rest,
         }
     }
 
@@ -304,6 +325,15 @@ fn doubled(first: Duration, times: u32, max: Duration) -> Duration {
 }
 
 impl Cause {
+    /// By its name; a rest for whatever else is one because it is busy.
+    pub(crate) fn named(name: &str) -> Self {
+        match name {
+            "breaker" => Self::Breaker,
+            "quarantine" => Self::Quarantine,
+            _ => Self::Busy,
+        }
+    }
+
     /// Its name in the API.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

@@ -55,11 +55,17 @@ impl fmt::Display for RateLimit {
 pub(crate) struct RateWindow {
     limit: RateLimit,
     recent: VecDeque<UnixMs>,
+    /// The same as few numbers: by slices, the last moment in each and how many.
+    slices: VecDeque<(UnixMs, u64)>,
 }
+
+/// How many slices the stretch has: an attempt counts for up to a twentieth longer after
+/// another process has taken the lane over.
+const SLICES: u32 = 20;
 
 impl RateWindow {
     pub(crate) fn new(limit: RateLimit) -> Self {
-        Self { limit, recent: VecDeque::new() }
+        Self { limit, recent: VecDeque::new(), slices: VecDeque::new() }
     }
 
     pub(crate) fn limit(&self) -> RateLimit {
@@ -82,7 +88,41 @@ impl RateWindow {
             }
             _ => {
                 self.recent.push_back(now);
+                self.count(now);
                 Ok(())
+            }
+        }
+    }
+
+    fn count(&mut self, now: UnixMs) {
+        let width = (self.limit.per / SLICES).as_millis().max(1);
+        let slice = |it: UnixMs| u128::from(it.0) / width;
+        match self.slices.back_mut() {
+            Some((last, count)) if slice(*last) == slice(now) => {
+                (*last, *count) = (now, *count + 1)
+            }
+            _ => self.slices.push_back((now, 1)),
+        }
+        while self.slices.len() > SLICES as usize + 1 {
+            self.slices.pop_front();
+        }
+    }
+
+    /// The recent past, for another process.
+    pub(crate) fn spent(&self) -> Vec<(UnixMs, u64)> {
+        self.slices.iter().copied().collect()
+    }
+
+    /// What another process has spent; and so many attempts of which only that is known
+    /// that they were made before now.
+    pub(crate) fn follow(&mut self, spent: &[(UnixMs, u64)], unsure: u64, now: UnixMs) {
+        (self.recent, self.slices) = (VecDeque::new(), VecDeque::new());
+        for (at, count) in spent.iter().copied().chain([(now, unsure)]) {
+            // Another machine's clock may be ahead.
+            let at = at.min(now);
+            for _ in 0..count.min(self.limit.count.into()) {
+                self.recent.push_back(at);
+                self.count(at);
             }
         }
     }
@@ -116,6 +156,26 @@ mod tests {
         for run in taken.windows(4) {
             assert!(run[3] - run[0] >= 1_000, "{run:?}");
         }
+    }
+
+    #[test]
+    fn another_process_spends_no_more_than_was_left() {
+        let limit = RateLimit { count: 100, per: Duration::from_secs(1) };
+        for unsure in [0, 30] {
+            let mut before = RateWindow::new(limit);
+            let moments = (0..60).map(|at| UnixMs(10_000 + at * 10));
+            moments.for_each(|at| before.take(at).expect("there is room"));
+            assert!(before.spent().len() <= 21);
+            let mut after = RateWindow::new(limit);
+            after.follow(&before.spent(), unsure, UnixMs(10_600));
+            let left = (0..100).filter(|_| after.take(UnixMs(10_600)).is_ok()).count();
+            assert_eq!(left as u64, 40 - unsure);
+            // What was first is forgotten first, a twentieth late.
+            assert!(after.take(UnixMs(10_999)).is_err() && after.take(UnixMs(11_060)).is_ok());
+        }
+        let mut full = RateWindow::new(limit);
+        full.follow(&[], u64::MAX, UnixMs(10_000));
+        assert!(full.take(UnixMs(10_999)).is_err() && full.take(UnixMs(11_000)).is_ok());
     }
 
     #[test]

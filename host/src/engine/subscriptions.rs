@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc};
 
 use super::Engine;
 use crate::clock::{self, UnixMs};
 use crate::endpoint::Disabled;
 use crate::queue::QueueError;
-use crate::queue::subscriptions::{AllKept, KeptChange};
+use crate::queue::subscriptions::{AllKept, ChangedSubscriptions, KeptChange, KeptSubscription};
 use crate::route::{Live, Route};
 use crate::snapshot::{Snapshot, Wrong};
 use crate::subscription::{Staged, Subscription, SubscriptionId};
@@ -345,6 +345,60 @@ impl Engine {
         self.snapshot.store(next.clone());
         self.subscriptions.changed.notify_one();
         (before, next)
+    }
+}
+
+/// Put in force what other nodes have changed, in the order in which they did.
+pub(super) async fn follow(
+    engine: std::sync::Weak<Engine>,
+    mut changed: mpsc::UnboundedReceiver<ChangedSubscriptions>,
+) {
+    // Bounded by the watch, which looks once a second or when it is told.
+    while let Some(changed) = changed.recv().await {
+        let Some(engine) = engine.upgrade() else { return };
+        for kept in changed.put {
+            let id = kept.id;
+            if let Err(error) = engine.follow_one(kept).await {
+                tracing::error!(subscription = %id, %error, "could not follow another node");
+            }
+        }
+        let deleted: Vec<Change> = changed.deleted.into_iter().map(Change::Deleted).collect();
+        if !deleted.is_empty() {
+            engine.put_in_force(&engine.snapshot(), &deleted, clock::now());
+            for change in deleted {
+                if let Change::Deleted(id) = change {
+                    engine.lanes.forget(&id.to_string());
+                }
+            }
+        }
+    }
+}
+
+impl Engine {
+    async fn follow_one(self: &Arc<Self>, kept: KeptSubscription) -> Result<(), QueueError> {
+        let it = Arc::new(opened(&self.subscriptions.vault, kept)?);
+        let _tenant = self.tenant(&it.tenant).await;
+        let snapshot = self.snapshot();
+        let before = snapshot.routes.subscribed.get(it.id);
+        if before.is_some_and(|before| before.subscription.is_as(&it)) {
+            return Ok(());
+        }
+        {
+            let mut numbers = self.subscriptions.numbers.lock();
+            let last = numbers.entry(it.tenant.clone()).or_default();
+            *last = it.number.max(*last);
+        }
+        // Guests run here: not on a thread that others wait for.
+        let bound_with = snapshot.clone();
+        let bound =
+            tokio::task::spawn_blocking(move || bound_with.bind_kept(it, clock::now())).await;
+        let Ok(Some(live)) = bound else {
+            return Err(QueueError::Broken("it cannot be read: its deliveries wait".into()));
+        };
+        let live = Arc::new(live);
+        self.put_in_force(&snapshot, &[Change::Put(live.clone())], clock::now());
+        self.subscriptions.changed.notify_one();
+        self.lane_follows(&live.route, false).await
     }
 }
 

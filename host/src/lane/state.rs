@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 
 use super::Slot;
 use crate::clock::{self, UnixMs};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Lease};
 use crate::endpoint::{Disabled, Health, RateWindow, Rest};
+use crate::queue::Spent;
 use crate::route::Route;
 
 /// How many deliveries a lane holds beyond those being attempted: enough to keep
@@ -32,6 +33,12 @@ pub(super) struct State {
     /// A timer is set for then; until then no worker is hired.
     pub(super) paused_until: Option<UnixMs>,
     pub(super) health: Health,
+    /// Under that lease this process has the lane; none when another may have it.
+    pub(super) hold: Option<Lease>,
+    /// It is handed over: nothing more is begun.
+    pub(super) leaving: bool,
+    /// The last change that another node has made to the endpoint's health.
+    pub(super) followed: i64,
     concurrency: usize,
     rate: Option<RateWindow>,
     url: Arc<str>,
@@ -55,6 +62,10 @@ pub(crate) struct View {
 }
 
 impl State {
+    pub(super) fn new(hold: Option<Lease>) -> Self {
+        Self { hold, ..Self::default() }
+    }
+
     /// Take over the route's limits, as the snapshot in force has them.
     pub(super) fn configure(&mut self, route: &Arc<Route>) {
         if std::ptr::eq(self.route.as_ptr(), Arc::as_ptr(route)) {
@@ -114,6 +125,22 @@ impl State {
             Some(rate) => rate.take(clock::now()),
             None => Ok(()),
         }
+    }
+
+    /// What the rate limit has had to bear lately; none without one.
+    pub(super) fn spent(&self) -> Option<Spent> {
+        self.rate.as_ref().map(RateWindow::spent)
+    }
+
+    /// Another node has made attempts.
+    pub(super) fn spent_elsewhere(&mut self, spent: &Spent, unsure: u64, now: UnixMs) {
+        if let Some(rate) = &mut self.rate {
+            rate.follow(spent, unsure, now);
+        }
+    }
+
+    pub(super) fn is_to(&self, url: &str) -> bool {
+        *self.url == *url
     }
 
     /// The pause that the endpoint or the plugins have been given, if it is on.

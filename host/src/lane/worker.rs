@@ -47,7 +47,11 @@ impl Worker {
             return lane.settle(engine, &delivery, slot, settlement, None);
         }
         let attempt = AssertUnwindSafe(pipeline::attempt(engine, &delivery)).catch_unwind();
-        match attempt.await {
+        // When the lease ends another node may begin: what is under way is broken off.
+        let Some(attempt) = lane.shared.tenure.during(delivery.lease, attempt).await else {
+            return engine.queue.release(&delivery);
+        };
+        match attempt {
             Ok(Some((settlement, route))) => {
                 lane.settle(engine, &delivery, slot, settlement, Some(&route));
             }
@@ -141,7 +145,11 @@ impl Lane {
             _ => (None, Some(slot)),
         };
         engine.stream.attempted(delivery, &settlement);
-        engine.queue.settle(Settled { settlement, health, raised, slot });
+        let spent = match self.shared.tenure.is_shared() {
+            true => self.state.lock().spent(),
+            false => None,
+        };
+        engine.queue.settle(Settled { settlement, health, raised, slot, spent });
         drop(free);
         if let Next::WaitUntil(at) = next {
             self.wake_at(at, now);
@@ -159,13 +167,16 @@ impl Lane {
         let mut lesson = Lesson::default();
         let mut state = self.state.lock();
         let by_breaker = |rest: Option<Rest>| rest.filter(|it| it.cause == Cause::Breaker);
-        let before = by_breaker(state.health.rest(now));
+        let rest_before = state.health.rest(now);
+        let before = by_breaker(rest_before);
         lesson.change = state.health.heard(heard, &route.endpoint, now);
         lesson.rested = by_breaker(state.health.rest(now)).filter(|_| before.is_none());
         if is_last && matches!(heard, Heard::Bad { .. }) {
             lesson.change = state.health.exhausted(&route.endpoint, now).or(lesson.change);
         }
-        lesson.record = lesson.change.is_some().then(|| state.health.record());
+        // Other nodes are to see a rest, too.
+        let rests = self.shared.tenure.is_shared() && state.health.rest(now) != rest_before;
+        lesson.record = (rests || lesson.change.is_some()).then(|| state.health.record());
         let workers = match state.health.rest(now) {
             Some(rest) => {
                 if rest.until.since(now) > REST_IN_MEMORY_MAX {

@@ -10,6 +10,7 @@
 //! - [`schema`] makes the tables and their partitions, [`prune`] drops them.
 //! - [`batch`] writes what has gathered, in a few statements of many rows; [`ask`] does
 //!   what people and lanes ask for one by one; [`waiting`] says what is due.
+//! - [`lanes`] says which node has which lane.
 //! - [`watch`] is told by the other nodes, renews, and takes over from the dead.
 //! - [`log`] and [`search`] read; [`subscriptions`] keeps those; [`import`] fills an empty one.
 
@@ -19,6 +20,7 @@ mod batch;
 mod connection;
 mod import;
 mod labels;
+mod lanes;
 pub(super) mod log;
 mod node;
 mod nodes;

@@ -75,6 +75,13 @@ pub(crate) struct AllKept {
     pub(crate) numbers: Vec<(String, u64)>,
 }
 
+/// What became of some subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct ChangedSubscriptions {
+    pub(crate) put: Vec<KeptSubscription>,
+    pub(crate) deleted: Vec<SubscriptionId>,
+}
+
 /// What a delivery says as its error whose subscription is gone.
 pub(super) const DELETED: &str = "subscription.deleted: its subscription was deleted";
 

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::store::Store;
-use super::subscriptions::{AllKept, KeptChange};
+use super::subscriptions::{AllKept, ChangedSubscriptions, KeptChange};
 use super::{
     COMMANDS_MAX, Cancelled, Claimed, EndpointRecord, NewEvent, QueueError, Resent, Retention,
     Settled, Waiting,
@@ -41,6 +41,11 @@ pub(super) enum Command {
         count: usize,
         now: UnixMs,
         reply: Reply<Claimed>,
+    },
+    GiveUp {
+        route: Arc<str>,
+        lease: Lease,
+        reply: Reply<()>,
     },
     Resend {
         delivery: DeliveryId,
@@ -104,6 +109,16 @@ pub(super) enum Fact {
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
+/// What other nodes have done.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Lanes that another node is to have.
+    pub(crate) leave: Vec<Arc<str>>,
+    /// What is known of endpoints, and the number of the change.
+    pub(crate) endpoints: Vec<(i64, EndpointRecord)>,
+    pub(crate) subscriptions: ChangedSubscriptions,
+}
+
 /// What a commit made ready to be delivered.
 #[derive(Debug)]
 pub(crate) struct Committed {
@@ -111,13 +126,18 @@ pub(crate) struct Committed {
     pub(crate) in_hand: Vec<(Delivery, Slot)>,
     /// Routes for which something due now waits in the store.
     pub(crate) stored: Vec<Arc<str>>,
+    pub(crate) news: News,
     accepted: Vec<(Reply<Vec<EventId>>, Vec<EventId>)>,
 }
 
 impl Committed {
     /// Something due waits for these routes; nothing was accepted.
     pub(super) fn stored(stored: Vec<Arc<str>>) -> Self {
-        Self { in_hand: Vec::new(), stored, accepted: Vec::new() }
+        Self { in_hand: Vec::new(), stored, news: News::default(), accepted: Vec::new() }
+    }
+
+    pub(super) fn news(news: News) -> Self {
+        Self { news, ..Self::stored(Vec::new()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -320,6 +340,7 @@ impl Command {
             Self::Note(_) => {}
             Self::Accept { reply, .. } => tell(reply, error),
             Self::Claim { reply, .. } => tell(reply, error),
+            Self::GiveUp { reply, .. } => tell(reply, error),
             Self::Resend { reply, .. } => tell(reply, error),
             Self::Cancel { reply, .. } => tell(reply, error),
             Self::Prune { reply, .. } => tell(reply, error),

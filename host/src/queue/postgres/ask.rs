@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::Transaction;
+use tokio_postgres::{Row, Transaction};
 
 use super::batch::lock_of;
 use super::connection::{Session, get};
@@ -10,7 +10,7 @@ use super::writing::Store;
 use super::{subscriptions, waiting};
 use crate::clock::UnixMs;
 use crate::delivery::{DeliveryId, Status};
-use crate::endpoint::{Disabled, HealthRecord, OrderKey};
+use crate::endpoint::{Cause, Disabled, HealthRecord, OrderKey, Rest};
 use crate::event::EventId;
 use crate::queue::values::{CANCELLED, PARKED, signed, status_of, unsigned};
 use crate::queue::writer::{Command, Owed, Reply};
@@ -49,10 +49,22 @@ impl Store {
                 owed.stored.push(route);
                 tell(reply, hastened);
             }
-            Command::Waiting { reply } => tell(reply, waiting::waiting(session).await),
+            Command::Waiting { reply } => {
+                let waiting = waiting::waiting(session).await;
+                tell(reply, waiting.map(|it| it.into_iter().map(|(it, _)| it).collect()));
+            }
+            Command::GiveUp { route, lease, reply } => {
+                let given = match lease == self.node.lease {
+                    true => self.lanes.give_up(session, &route, self.node).await,
+                    false => Ok(()),
+                };
+                owed.stored.push(route);
+                tell(reply, given);
+            }
             Command::Endpoints { reply } => tell(reply, endpoints(session).await),
             Command::ChangeSubscriptions { changes, now, reply } => {
                 tell(reply, subscriptions::change(session, &changes, now).await);
+                self.tell_change();
             }
             Command::Notes { tenant, plugin, reply } => {
                 tell(reply, subscriptions::notes(session, &tenant, &plugin).await);
@@ -178,21 +190,25 @@ async fn hasten(session: &Session, route: &str, now: UnixMs) -> Result<usize, Qu
 }
 
 async fn endpoints(session: &Session) -> Result<Vec<EndpointRecord>, QueueError> {
-    let sql = "SELECT r.text, u.text, failing_since, disabled_since, reason FROM endpoints
-               JOIN labels r ON r.id = route JOIN labels u ON u.id = url";
-    let rows = session.client.query(sql, &[]).await?;
+    let sql = "SELECT r.text, u.text, failing_since, disabled_since, reason, rest_until, rest_cause
+               FROM endpoints JOIN labels r ON r.id = route JOIN labels u ON u.id = url";
+    session.client.query(sql, &[]).await?.iter().map(record_of).collect()
+}
+
+/// Of the columns that `endpoints` asks for.
+pub(super) fn record_of(row: &Row) -> Result<EndpointRecord, QueueError> {
     let moment = |it: i64| UnixMs(unsigned(it));
-    let records = rows.iter().map(|row| {
-        let since = get::<Option<i64>>(row, 3)?.map(moment);
-        let reason: Arc<str> = get::<Option<&str>>(row, 4)?.unwrap_or_default().into();
-        Ok(EndpointRecord {
-            route: get::<&str>(row, 0)?.into(),
-            url: get::<&str>(row, 1)?.into(),
-            health: HealthRecord {
-                failing_since: get::<Option<i64>>(row, 2)?.map(moment),
-                disabled: since.map(|since| Disabled { since, reason }),
-            },
-        })
-    });
-    records.collect()
+    let since = get::<Option<i64>>(row, 3)?.map(moment);
+    let reason: Arc<str> = get::<Option<&str>>(row, 4)?.unwrap_or_default().into();
+    let until = get::<Option<i64>>(row, 5)?.map(moment);
+    let cause = Cause::named(get::<Option<&str>>(row, 6)?.unwrap_or_default());
+    Ok(EndpointRecord {
+        route: get::<&str>(row, 0)?.into(),
+        url: get::<&str>(row, 1)?.into(),
+        health: HealthRecord {
+            failing_since: get::<Option<i64>>(row, 2)?.map(moment),
+            disabled: since.map(|since| Disabled { since, reason }),
+            rest: until.map(|until| Rest { until, cause }),
+        },
+    })
 }

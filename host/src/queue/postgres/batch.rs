@@ -30,8 +30,8 @@ use crate::endpoint::OrderKey;
 use crate::event::EventId;
 use crate::queue::values::signed;
 use crate::queue::writer::{Command, Fact, Owed, Reply};
-use crate::queue::{EndpointRecord, NewDelivery, NewEvent, QueueError};
-use follow::{Ended, Kept};
+use crate::queue::{Claimed, EndpointRecord, Hold, NewDelivery, NewEvent, QueueError};
+use follow::{Ended, Kept, Spending};
 use new::{New, Seen};
 use settle::Settlements;
 
@@ -175,6 +175,12 @@ impl Store {
         }
         let settlements = Settlements::of(facts);
         self.learn(session, &settlements, batch).await?;
+        let claimed = batch.claims.iter().map(|it| &it.route);
+        self.lanes.take(session, claimed, &self.labels, self.node).await?;
+        batch.claims = self.answer_for_others(std::mem::take(&mut batch.claims), owed);
+        if facts.is_empty() && batch.is_empty() {
+            return Ok(());
+        }
         let statements = Statements::prepare(session).await?;
         let written = self.transaction(session, &statements, &settlements, batch, owed).await;
         match &written {
@@ -186,6 +192,16 @@ impl Store {
             }
         }
         written
+    }
+
+    /// What another node has is not claimed.
+    fn answer_for_others(&self, claims: Vec<Claim>, owed: &mut Owed) -> Vec<Claim> {
+        let (ours, theirs) = claims.into_iter().partition(|it: &Claim| self.lanes.holds(&it.route));
+        for Claim { reply, .. } in theirs {
+            let nothing = Claimed { hold: Hold::Not, deliveries: Vec::new(), next_due: None };
+            let _ = owed.owe(reply, Ok(nothing));
+        }
+        ours
     }
 
     async fn learn(
@@ -255,9 +271,11 @@ impl Store {
         }
         news.retain(|it| new::first_of(it.event, &seen).is_none());
         let events = new::Events::of(&news, &self.labels)?;
-        let deliveries = new::Deliveries::of(&news, lease, &self.labels)?;
+        let deliveries = new::Deliveries::of(&news, lease, &self.labels, &self.lanes)?;
         let kept = told.iter().filter_map(|it| it.health.as_ref());
-        let kept = Kept::of(kept.chain(batch.keeps.iter().map(|it| &it.endpoint)), &self.labels)?;
+        let kept =
+            Kept::of(kept.chain(batch.keeps.iter().map(|it| &it.endpoint)), lease, &self.labels)?;
+        let spent = Spending::of(&told, lease, &self.labels)?;
         let ended = Ended::of(&told, &self.labels)?;
         let claims = batch.claims.iter().map(|it| {
             waiting::claim(
@@ -268,10 +286,11 @@ impl Store {
                 lease,
             )
         });
-        let (wrote, inserted, keeping, followers, claimed, committed) = join!(
+        let (wrote, inserted, keeping, spending, followers, claimed, committed) = join!(
             events.write(client, &sql.event),
             deliveries.write(client, &sql.delivery),
             kept.write(client, &sql.keep),
+            spent.write(client, &sql.spend),
             ended.write(client, &sql.follow, lease),
             join_all(claims),
             client.batch_execute("COMMIT"),
@@ -279,6 +298,7 @@ impl Store {
         wrote?;
         let parked = deliveries.parked(&inserted?)?;
         keeping?;
+        spending?;
         let followers = followers?;
         let claimed = claimed.into_iter().collect::<Result<Vec<_>, _>>()?;
         // An error in any of them has made the COMMIT a ROLLBACK.
@@ -286,6 +306,9 @@ impl Store {
 
         // It is on disk.
         self.recorded(settlements, &recorded);
+        if !kept.is_empty() {
+            self.tell_change();
+        }
         for row in &followers {
             let next = delivery_of(row, self.node.lease)?;
             self.held.insert(signed(next.id.0));
@@ -295,7 +318,8 @@ impl Store {
             owed.stored.extend(event.event.deliveries.iter().map(|it| it.route.clone()));
         }
         for (claim, claimed) in std::mem::take(&mut batch.claims).into_iter().zip(claimed) {
-            let claimed = claimed.with_lease(&claim.route, self.node.lease)?;
+            let hold = self.lanes.hold(&claim.route, self.node.lease);
+            let claimed = claimed.with_lease(&claim.route, self.node.lease, hold)?;
             self.held.extend(claimed.deliveries.iter().map(|it| signed(it.id.0)));
             let _ = owed.owe(claim.reply, Ok(claimed));
         }
@@ -323,13 +347,13 @@ impl Store {
         for NewDelivery { id, route, key, slot, .. } in deliveries {
             match slot {
                 _ if parked.binary_search(&signed(id.0)).is_ok() => {}
-                Some(slot) => {
+                Some(slot) if self.lanes.holds(&route) => {
                     let (event, lease) = (event.clone(), self.node.lease);
                     self.held.insert(signed(id.0));
                     let delivery = Delivery { id, lease, event, route, attempts: 0, key };
                     owed.in_hand.push((delivery, slot));
                 }
-                None => owed.stored.push(route),
+                _ => owed.stored.push(route),
             }
         }
     }
@@ -367,6 +391,7 @@ pub(super) struct Statements {
     event: Statement,
     delivery: Statement,
     keep: Statement,
+    spend: Statement,
     follow: Statement,
     claim: Statement,
     next_due: Statement,
@@ -385,6 +410,7 @@ impl Statements {
             event: session.prepared(new::EVENT).await?,
             delivery: session.prepared(new::DELIVERY).await?,
             keep: session.prepared(follow::KEEP).await?,
+            spend: session.prepared(follow::SPEND).await?,
             follow: session.prepared(follow::FOLLOW).await?,
             claim: session.prepared(waiting::CLAIM).await?,
             next_due: session.prepared(waiting::NEXT_DUE).await?,

@@ -6,14 +6,14 @@
 //! too long.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::{Session, get};
 use crate::clock::{IdClock, NODES_MAX, UnixMs};
 use crate::delivery::Lease;
-use crate::queue::QueueError;
 use crate::queue::nodes::name;
 use crate::queue::values::unsigned;
+use crate::queue::{QueueError, Tenure};
 
 /// Who this process is in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,12 @@ impl Node {
     pub(super) async fn join(
         session: &mut Session,
         lease: Duration,
+        tenure: &Tenure,
         ids: &Arc<IdClock>,
         now: UnixMs,
     ) -> Result<Self, QueueError> {
+        let asked = Instant::now();
+        let length = lease;
         let transaction = session.client.transaction().await?;
         transaction.batch_execute("LOCK TABLE nodes IN SHARE ROW EXCLUSIVE MODE").await?;
         super::import::check(&transaction).await?;
@@ -63,6 +66,7 @@ impl Node {
         let last: i64 = get(&transaction.query_one(sql, &[]).await?, 0)?;
         transaction.commit().await?;
         ids.become_node(number.unsigned_abs(), unsigned(last), now);
+        tenure.renewed(lease, asked, length);
         Ok(Self { number, lease })
     }
 
@@ -71,12 +75,17 @@ impl Node {
         self,
         session: &Session,
         lease: Duration,
+        tenure: &Tenure,
     ) -> Result<bool, QueueError> {
+        let asked = Instant::now();
         let sql = "UPDATE nodes SET renewed = clock_timestamp(),
                        expires = clock_timestamp() + $3 * interval '1 millisecond'
                    WHERE number = $1 AND lease = $2";
         let renewed =
             session.client.execute(sql, &[&self.number, &self.lease.0, &ms(lease)]).await?;
+        if renewed == 1 {
+            tenure.renewed(self.lease, asked, lease);
+        }
         Ok(renewed == 1)
     }
 
@@ -92,10 +101,18 @@ impl Node {
     }
 }
 
-/// What dead leases held is anyone's.
+/// What dead leases held is anyone's. What they had in hand of a lane may have been
+/// attempted.
 const FREE: &str = "
-    WITH freed AS (UPDATE deliveries SET lease = NULL WHERE lease = ANY($1::bigint[]) RETURNING route)
-    SELECT text FROM labels WHERE id IN (SELECT route FROM freed)";
+    WITH freed AS (
+        UPDATE deliveries SET lease = NULL WHERE lease = ANY($1::bigint[]) RETURNING route),
+    counted AS (SELECT route, count(*) AS many FROM freed GROUP BY route),
+    left_behind AS (
+        UPDATE lanes l SET lease = NULL,
+            unsure = unsure + coalesce((SELECT many FROM counted c WHERE c.route = l.route), 0)
+        WHERE lease = ANY($1::bigint[]) RETURNING route)
+    SELECT text FROM labels
+    WHERE id IN (SELECT route FROM freed UNION SELECT route FROM left_behind)";
 
 /// Give up the nodes that have been silent for longer than their lease. Returns the routes
 /// of what they had in hand.

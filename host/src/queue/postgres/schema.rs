@@ -11,6 +11,7 @@ use crate::queue::QueueError;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0001_init.sql"),
     include_str!("../../../migrations/postgres/0002_subscriptions.sql"),
+    include_str!("../../../migrations/postgres/0003_lanes.sql"),
     include_str!("../../../migrations/postgres/0004_nodes.sql"),
 ];
 

@@ -7,7 +7,9 @@ use tokio_postgres::{GenericClient, Row};
 use super::connection::{Session, get};
 use crate::clock::UnixMs;
 use crate::queue::QueueError;
-use crate::queue::subscriptions::{AllKept, DELETED, KeptChange, KeptSecret, KeptSubscription};
+use crate::queue::subscriptions::{
+    AllKept, ChangedSubscriptions, DELETED, KeptChange, KeptSecret, KeptSubscription,
+};
 use crate::queue::values::{signed, unsigned};
 use crate::subscription::SubscriptionId;
 use crate::vault::{KeyId, Sealed};
@@ -18,6 +20,15 @@ pub(super) async fn change(
     now: UnixMs,
 ) -> Result<(), QueueError> {
     let transaction = session.client.transaction().await?;
+    // Changes are committed in the order of their numbers: this row is held to the end.
+    let sql = "INSERT INTO progress (name, id) VALUES ('subscriptions', 1)
+               ON CONFLICT (name) DO UPDATE SET id = progress.id + 1 RETURNING id";
+    let number: i64 = get(&transaction.query_one(sql, &[]).await?, 0)?;
+    let ids: Vec<Vec<u8>> = changes.iter().filter_map(id_of_change).collect();
+    let sql = "INSERT INTO subscription_changes SELECT DISTINCT it, $2::bigint FROM
+                   unnest($1::bytea[]) it
+               ON CONFLICT (id) DO UPDATE SET number = excluded.number";
+    transaction.execute(sql, &[&ids, &number]).await?;
     for change in changes {
         match change {
             KeptChange::Put(it) => put(&transaction, it).await?,
@@ -34,6 +45,63 @@ pub(super) async fn change(
         }
     }
     transaction.commit().await?;
+    Ok(())
+}
+
+fn id_of_change(change: &KeptChange) -> Option<Vec<u8>> {
+    let id = match change {
+        KeptChange::Put(it) => it.id,
+        KeptChange::Deleted(id) => *id,
+        KeptChange::Note { .. } => return None,
+    };
+    Some(id.0.to_be_bytes().to_vec())
+}
+
+/// The number of the last change.
+pub(super) async fn last_change(session: &Session) -> Result<i64, QueueError> {
+    let sql = "SELECT coalesce((SELECT id FROM progress WHERE name = 'subscriptions'), 0)";
+    get(&session.client.query_one(sql, &[]).await?, 0)
+}
+
+/// What was changed after that number, and the number up to which.
+pub(super) async fn changed(
+    session: &Session,
+    after: i64,
+) -> Result<(ChangedSubscriptions, i64), QueueError> {
+    let client = &session.client;
+    if last_change(session).await? <= after {
+        return Ok((ChangedSubscriptions::default(), after));
+    }
+    let sql = "SELECT id, number FROM subscription_changes WHERE number > $1 ORDER BY number";
+    let rows = client.query(sql, &[&after]).await?;
+    let mut ids: Vec<Vec<u8>> = Vec::with_capacity(rows.len());
+    let mut last = after;
+    for row in &rows {
+        ids.push(get(row, 0)?);
+        last = get(row, 1)?;
+    }
+    let put = read(client, Some(&ids)).await?;
+    let mut deleted = Vec::new();
+    for row in &rows {
+        let id = id_of(row)?;
+        if !put.iter().any(|it| it.id == id) {
+            deleted.push(id);
+        }
+    }
+    Ok((ChangedSubscriptions { put, deleted }, last))
+}
+
+/// End what still waits by one that is gone: a node that did not know yet has promised it.
+pub(super) async fn bury_lost(
+    session: &Session,
+    route: &str,
+    now: UnixMs,
+) -> Result<(), QueueError> {
+    let Ok(id) = route.parse::<SubscriptionId>() else { return Ok(()) };
+    let sql = "SELECT FROM subscriptions WHERE id = $1";
+    if session.client.query_opt(sql, &[&id.0.to_be_bytes().as_slice()]).await?.is_none() {
+        bury(&session.client, route, now).await?;
+    }
     Ok(())
 }
 
@@ -88,6 +156,8 @@ async fn delete(
     let sql =
         "DELETE FROM endpoints WHERE route = (SELECT id FROM labels WHERE md5(text) = md5($1))";
     client.execute(sql, &[&route]).await?;
+    let sql = "DELETE FROM lanes WHERE route = (SELECT id FROM labels WHERE md5(text) = md5($1))";
+    client.execute(sql, &[&route]).await?;
     bury(client, &route, now).await
 }
 
@@ -106,7 +176,7 @@ pub(super) async fn all(session: &Session, now: UnixMs) -> Result<AllKept, Queue
     let rows = client.query("SELECT tenant, last FROM numbers", &[]).await?;
     let number = |row: &Row| Ok((get(row, 0)?, unsigned(get(row, 1)?)));
     let all = AllKept {
-        subscriptions: read(client).await?,
+        subscriptions: read(client, None).await?,
         numbers: rows.iter().map(number).collect::<Result<_, QueueError>>()?,
     };
     let sql = "SELECT DISTINCT l.text FROM deliveries d JOIN labels l ON l.id = d.route
@@ -121,9 +191,13 @@ pub(super) async fn all(session: &Session, now: UnixMs) -> Result<AllKept, Queue
     Ok(all)
 }
 
-async fn read(client: &impl GenericClient) -> Result<Vec<KeptSubscription>, QueueError> {
+/// Those of these ids, or all.
+async fn read(
+    client: &impl GenericClient,
+    ids: Option<&[Vec<u8>]>,
+) -> Result<Vec<KeptSubscription>, QueueError> {
     let sql = "SELECT id, number, tenant, made_by, form, created, updated FROM subscriptions
-               ORDER BY id";
+               WHERE $1::bytea[] IS NULL OR id = ANY($1) ORDER BY id";
     let kept = |row: &Row| {
         Ok(KeptSubscription {
             id: id_of(row)?,
@@ -136,11 +210,11 @@ async fn read(client: &impl GenericClient) -> Result<Vec<KeptSubscription>, Queu
             secrets: Vec::new(),
         })
     };
-    let rows = client.query(sql, &[]).await?;
+    let rows = client.query(sql, &[&ids]).await?;
     let mut all = rows.iter().map(kept).collect::<Result<Vec<_>, QueueError>>()?;
     let sql = "SELECT owner, purpose, name, version, until, key, value FROM sealed
-               ORDER BY owner, purpose, name, version";
-    for row in client.query(sql, &[]).await? {
+               WHERE $1::bytea[] IS NULL OR owner = ANY($1) ORDER BY owner, purpose, name, version";
+    for row in client.query(sql, &[&ids]).await? {
         let owner = id_of(&row)?;
         let Ok(at) = all.binary_search_by_key(&owner, |it| it.id) else { continue };
         let until: Option<i64> = get(&row, 4)?;
@@ -162,7 +236,7 @@ pub(super) async fn reseal(
 ) -> Result<(usize, usize), QueueError> {
     let transaction = session.client.transaction().await?;
     let (mut all, mut changed) = (0, 0);
-    for subscription in read(&transaction).await? {
+    for subscription in read(&transaction, None).await? {
         for secret in &subscription.secrets {
             all += 1;
             let sealed = seal(subscription.id, secret);

@@ -11,7 +11,7 @@ use crate::clock::UnixMs;
 use crate::delivery::Lease;
 use crate::queue::values::{PARKED, signed, unsigned};
 use crate::queue::writer::Reply;
-use crate::queue::{Claimed, QueueError, Waiting};
+use crate::queue::{Claimed, Hold, QueueError, Waiting};
 
 /// A lane asks for what is due.
 pub(super) struct Claim {
@@ -56,14 +56,19 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn with_lease(self, route: &Arc<str>, lease: Lease) -> Result<Claimed, QueueError> {
+    pub(super) fn with_lease(
+        self,
+        route: &Arc<str>,
+        lease: Lease,
+        hold: Hold,
+    ) -> Result<Claimed, QueueError> {
         let mut deliveries = Vec::with_capacity(self.taken.len());
         for row in &self.taken {
             let mut delivery = delivery_of(row, lease)?;
             delivery.route = route.clone();
             deliveries.push(delivery);
         }
-        Ok(Claimed { deliveries, next_due: self.next_due })
+        Ok(Claimed { hold, deliveries, next_due: self.next_due })
     }
 }
 
@@ -86,7 +91,8 @@ pub(super) async fn claim(
 
 /// The routes that have something waiting, and when the first of it is due. The index is
 /// walked from route to route, however much waits for each.
-pub(super) async fn waiting(session: &Session) -> Result<Vec<Waiting>, QueueError> {
+/// With each, whether a node has its lane.
+pub(super) async fn waiting(session: &Session) -> Result<Vec<(Waiting, bool)>, QueueError> {
     let sql = "
         WITH RECURSIVE first AS (
             (SELECT route, due FROM deliveries
@@ -96,11 +102,12 @@ pub(super) async fn waiting(session: &Session) -> Result<Vec<Waiting>, QueueErro
                 SELECT route, due FROM deliveries
                 WHERE status = 0 AND lease IS NULL AND due < $1 AND route > first.route
                 ORDER BY route, due LIMIT 1) next)
-        SELECT r.text, first.due FROM first JOIN labels r ON r.id = first.route";
+        SELECT r.text, first.due, l.lease IS NOT NULL FROM first
+        JOIN labels r ON r.id = first.route LEFT JOIN lanes l ON l.route = first.route";
     let rows = session.client.query(sql, &[&PARKED]).await?;
     let waiting = rows.iter().map(|row| {
         let first_due = UnixMs(unsigned(get(row, 1)?));
-        Ok(Waiting { route: get::<&str>(row, 0)?.into(), first_due })
+        Ok((Waiting { route: get::<&str>(row, 0)?.into(), first_due }, get(row, 2)?))
     });
     waiting.collect()
 }

@@ -11,20 +11,40 @@ use tokio_postgres::AsyncMessage;
 
 use super::address::Address;
 use super::connection::Session;
+use super::lanes::{self, Lanes};
 use super::node::{self, Node};
-use super::{nodes, schema, waiting};
+use super::{nodes, schema, subscriptions, waiting};
 use crate::clock;
-use crate::queue::QueueError;
 use crate::queue::nodes::Report;
-use crate::queue::writer::{Committed, Handover};
+use crate::queue::writer::{Committed, Handover, News};
+use crate::queue::{QueueError, Tenure};
 
 pub(super) struct Watch {
-    address: Address,
-    lease: Duration,
-    node: Arc<Mutex<Node>>,
-    handover: Handover,
+    pub(super) address: Address,
+    pub(super) lease: Duration,
+    pub(super) node: Arc<Mutex<Node>>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) tenure: Tenure,
+    pub(super) handover: Handover,
     /// What this node says of itself.
-    reported: sync::watch::Receiver<Option<Report>>,
+    pub(super) reported: sync::watch::Receiver<Option<Report>>,
+    /// The number of the last change of subscriptions that is in force here.
+    pub(super) subscriptions: i64,
+}
+
+/// What the others are told.
+#[derive(Debug)]
+pub(super) enum Tell {
+    /// Something is due in lanes of theirs.
+    Due(Vec<Arc<str>>),
+    /// Look at once: nodes, endpoints or subscriptions are not what they were.
+    Changed,
+}
+
+/// What the others have told.
+enum Heard {
+    Due(String),
+    Changed,
 }
 
 /// How many commits can have something to tell before it is told.
@@ -47,21 +67,16 @@ const OPEN_AGAIN: Duration = Duration::from_millis(500);
 const PAYLOAD_MAX: usize = 7_900;
 
 const CHANNEL: &str = "plugpost";
+const CHANGED: &str = "plugpost_changed";
+
+/// So long a transaction can take from what it has written to its commit.
+const COMMIT_MAX: Duration = Duration::from_secs(30);
 
 impl Watch {
-    pub(super) fn new(
-        address: Address,
-        lease: Duration,
-        node: Arc<Mutex<Node>>,
-        handover: Handover,
-        reported: sync::watch::Receiver<Option<Report>>,
-    ) -> Self {
-        Self { address, lease, node, handover, reported }
-    }
-
-    pub(super) async fn run(self, mut tell: mpsc::Receiver<Vec<Arc<str>>>) {
+    pub(super) async fn run(mut self, mut tell: mpsc::Receiver<Tell>) {
+        let mut looked = Instant::now();
         loop {
-            match self.watch(&mut tell).await {
+            match self.watch(&mut tell, &mut looked).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%error, "cannot hear from the other nodes"),
             }
@@ -70,17 +85,26 @@ impl Watch {
     }
 
     /// With one session, until it ends; Ok when the store is closed.
-    async fn watch(&self, tell: &mut mpsc::Receiver<Vec<Arc<str>>>) -> Result<(), QueueError> {
+    async fn watch(
+        &mut self,
+        tell: &mut mpsc::Receiver<Tell>,
+        looked: &mut Instant,
+    ) -> Result<(), QueueError> {
         let (heard, mut hear) = mpsc::channel(TOLD_MAX);
         let told = Box::new(move |message| {
             if let AsyncMessage::Notification(it) = message {
                 // What does not fit is found by looking.
-                let _ = heard.try_send(it.payload().to_owned());
+                let _ = heard.try_send(match it.channel() {
+                    CHANGED => Heard::Changed,
+                    _ => Heard::Due(it.payload().to_owned()),
+                });
             }
         });
         let mut session = Session::open_with(&self.address, told).await?;
         // First listen, then look: nothing falls between.
-        session.client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        session.client.batch_execute(&format!("LISTEN {CHANNEL}; LISTEN {CHANGED}")).await?;
+        // Another node has come.
+        self::tell(&session, &[], true).await?;
         let mut reported = self.reported.clone();
         reported.mark_changed();
         let mut look = interval(LOOK_AGAIN);
@@ -96,23 +120,29 @@ impl Watch {
         let patience = self.lease / 3;
         loop {
             tokio::select! {
-                routes = tell.recv() => {
-                    let Some(mut routes) = routes else { return Ok(()) };
+                first = tell.recv() => {
+                    let Some(first) = first else { return Ok(()) };
                     sleep(TELL_PAUSE).await;
-                    while let Ok(more) = tell.try_recv() {
-                        routes.extend(more);
+                    let (mut routes, mut changed, mut next) = (Vec::new(), false, Some(first));
+                    while let Some(it) = next {
+                        match it {
+                            Tell::Due(more) => routes.extend(more),
+                            Tell::Changed => changed = true,
+                        }
+                        next = tell.try_recv().ok();
                     }
-                    within(patience, self::tell(&session, &routes)).await?;
+                    within(patience, self::tell(&session, &routes, changed)).await?;
                 }
-                payload = hear.recv() => {
-                    let Some(payload) = payload else { return Err(ended()) };
-                    self.hand_over(payload.lines().map(Arc::from).collect());
-                }
+                heard = hear.recv() => match heard {
+                    Some(Heard::Due(payload)) => {
+                        let routes = payload.lines().map(Arc::from);
+                        self.hand_over(routes.filter(|it| self.lanes.concerns(it)).collect());
+                    }
+                    Some(Heard::Changed) => look.reset_immediately(),
+                    None => return Err(ended()),
+                },
                 _ = look.tick() => {
-                    let now = clock::now();
-                    let waiting = within(patience, waiting::waiting(&session)).await?;
-                    let due = waiting.into_iter().filter(|it| it.first_due <= now);
-                    self.hand_over(due.map(|it| it.route).collect());
+                    within(patience, self.look(&session, looked)).await?;
                 }
                 _ = renew.tick() => {
                     let node = *self.node.lock();
@@ -120,12 +150,12 @@ impl Watch {
                         renewed_since = Instant::now();
                     }
                     // A node that was given up joins again with its next write.
-                    within(patience, node.renew(&session, self.lease)).await?;
+                    within(patience, node.renew(&session, self.lease, &self.tenure)).await?;
                     reported.mark_changed();
                     renewed_last = Instant::now();
                     if renewed_since.elapsed() >= self.lease {
                         let routes = within(patience, node::bury(&mut session)).await?;
-                        within(patience, self::tell(&session, &routes)).await?;
+                        within(patience, self::tell(&session, &routes, false)).await?;
                     }
                 }
                 Ok(()) = reported.changed() => {
@@ -141,6 +171,30 @@ impl Watch {
         }
     }
 
+    /// What waits, and what other nodes have done.
+    async fn look(&mut self, session: &Session, last: &mut Instant) -> Result<(), QueueError> {
+        let now = Instant::now();
+        let leave = self.lanes.look(session).await?;
+        let waiting = waiting::waiting(session).await?;
+        let at = clock::now();
+        let due = waiting.into_iter().filter(|(it, _)| it.first_due <= at);
+        let (ours, overdue) =
+            self.lanes.wait(due.map(|(it, is_held)| (it.route, is_held)).collect());
+        for route in overdue {
+            subscriptions::bury_lost(session, &route, at).await?;
+        }
+        self.hand_over(ours);
+        let own = self.node.lock().lease;
+        let within = (now - *last + COMMIT_MAX).as_secs_f64();
+        let endpoints = lanes::changed(session, own, within).await?;
+        let (subscriptions, number) = subscriptions::changed(session, self.subscriptions).await?;
+        let news = News { leave, endpoints, subscriptions };
+        (self.handover)(Committed::news(news));
+        self.subscriptions = number;
+        *last = now;
+        Ok(())
+    }
+
     fn hand_over(&self, routes: Vec<Arc<str>>) {
         if !routes.is_empty() {
             (self.handover)(Committed::stored(routes));
@@ -149,7 +203,14 @@ impl Watch {
 }
 
 /// Tell every node, this one too, that something is due for these routes.
-pub(super) async fn tell(session: &Session, routes: &[Arc<str>]) -> Result<(), QueueError> {
+pub(super) async fn tell(
+    session: &Session,
+    routes: &[Arc<str>],
+    changed: bool,
+) -> Result<(), QueueError> {
+    if changed {
+        session.client.batch_execute(&format!("NOTIFY {CHANGED}")).await?;
+    }
     let mut routes: Vec<&str> = routes.iter().map(|it| &**it).collect();
     routes.sort_unstable();
     routes.dedup();

@@ -17,14 +17,15 @@ use super::address::Address;
 use super::batch::{Batch, Failure};
 use super::connection::{Session, get};
 use super::labels::Labels;
+use super::lanes::Lanes;
 use super::node::Node;
-use super::schema;
-use super::watch::{self, Watch};
+use super::watch::{self, Tell, Watch};
+use super::{schema, subscriptions};
 use crate::clock::{self, IdClock};
 use crate::queue::nodes::Report;
 use crate::queue::values::signed;
 use crate::queue::writer::{Command, Committed, Fact, Handover, Owed};
-use crate::queue::{QueueError, Terms, store};
+use crate::queue::{QueueError, Tenure, Terms, store};
 
 /// The store of one node.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(in crate::queue) struct Store {
     /// Who this process is; shared with [`watch`], which renews it.
     shared: Arc<Mutex<Node>>,
     pub(super) node: Node,
+    pub(super) lanes: Arc<Lanes>,
+    tenure: Tenure,
     session: Option<Session>,
     pub(super) labels: Labels,
     /// What is in hand under the node's lease. What has the lease in the database and is
@@ -50,7 +53,7 @@ pub(in crate::queue) struct Store {
     /// How large the store was, and when.
     size: Option<(Instant, u64)>,
     /// Tells the other nodes what is due.
-    tell: mpsc::Sender<Vec<Arc<str>>>,
+    tell: mpsc::Sender<Tell>,
     handover: HandedOver,
     watching: JoinHandle<()>,
 }
@@ -90,12 +93,24 @@ impl Store {
         schema::migrate(&mut session).await?;
         schema::make_days(&mut session, now).await?;
         let ids = Arc::new(IdClock::after(0));
-        let node = Node::join(&mut session, terms.lease, &ids, now).await?;
+        let tenure = Tenure::of_a_node();
+        let node = Node::join(&mut session, terms.lease, &tenure, &ids, now).await?;
+        let lanes = Arc::<Lanes>::default();
+        lanes.begin(node);
+        lanes.look(&session).await?;
         session.client.batch_execute(PLANS).await?;
         let shared = Arc::new(Mutex::new(node));
         let (tell, told) = mpsc::channel(watch::TOLD_MAX);
-        let watch =
-            Watch::new(address.clone(), terms.lease, shared.clone(), handover.clone(), reported);
+        let watch = Watch {
+            address: address.clone(),
+            lease: terms.lease,
+            node: shared.clone(),
+            lanes: lanes.clone(),
+            tenure: tenure.clone(),
+            handover: handover.clone(),
+            reported,
+            subscriptions: subscriptions::last_change(&session).await?,
+        };
         let watching = tokio::spawn(watch.run(told));
         tracing::info!(number = node.number, "this node has joined {address}");
         Ok(Self {
@@ -105,6 +120,8 @@ impl Store {
             ids,
             shared,
             node,
+            lanes,
+            tenure,
             session: Some(session),
             labels: Labels::default(),
             held: HashSet::new(),
@@ -126,6 +143,10 @@ impl Store {
         self.fenced.clone()
     }
 
+    pub(in crate::queue) fn tenure(&self) -> Tenure {
+        self.tenure.clone()
+    }
+
     /// The session, to be given back when all went well.
     async fn session(&mut self) -> Result<Session, QueueError> {
         if let Some(session) = self.session.take().filter(|it| !it.is_closed()) {
@@ -133,8 +154,9 @@ impl Store {
         }
         let mut session = Session::open(&self.address).await?;
         session.client.batch_execute(PLANS).await?;
-        if self.node.renew(&session, self.terms.lease).await? {
+        if self.node.renew(&session, self.terms.lease, &self.tenure).await? {
             self.free_unknown(&session).await?;
+            self.lanes.compare(&session, self.node).await?;
         } else {
             self.join_again(&mut session).await?;
         }
@@ -162,7 +184,9 @@ impl Store {
     /// it is another node.
     async fn join_again(&mut self, session: &mut Session) -> Result<(), QueueError> {
         let before = self.node;
-        self.node = Node::join(session, self.terms.lease, &self.ids, clock::now()).await?;
+        let lease = self.terms.lease;
+        self.node = Node::join(session, lease, &self.tenure, &self.ids, clock::now()).await?;
+        self.lanes.begin(self.node);
         *self.shared.lock() = self.node;
         let in_hand = self.held.len();
         self.held.clear();
@@ -212,7 +236,7 @@ impl Store {
             self.answer(&mut session, ask, owed).await;
         }
         self.session = Some(session);
-        self.notify(&owed.stored);
+        self.notify(owed);
         Ok(())
     }
 
@@ -255,11 +279,19 @@ impl Store {
         Ok(())
     }
 
-    /// The other nodes may have room for what has none here. What is not told is polled for.
-    fn notify(&self, routes: &[Arc<str>]) {
-        if !routes.is_empty() {
-            let _ = self.tell.try_send(routes.to_vec());
+    /// The others are told what waits in lanes of theirs. What is not told is looked for.
+    fn notify(&self, owed: &mut Owed) {
+        let theirs = owed.stored.iter().filter(|it| !self.lanes.holds(it));
+        let theirs: Vec<_> = theirs.cloned().collect();
+        if !theirs.is_empty() {
+            let _ = self.tell.try_send(Tell::Due(theirs));
         }
+        owed.stored.retain(|it| self.lanes.concerns(it));
+    }
+
+    /// Of what every node follows something was changed.
+    pub(super) fn tell_change(&self) {
+        let _ = self.tell.try_send(Tell::Changed);
     }
 
     async fn is_full(&mut self, session: &Session) -> Result<Option<QueueError>, QueueError> {
@@ -318,7 +350,8 @@ impl Store {
         match self.node.leave(session).await {
             Ok(routes) => {
                 self.held.clear();
-                if let Err(error) = watch::tell(session, &routes).await {
+                let told = watch::tell(session, &routes, true).await;
+                if let Err(error) = told {
                     tracing::debug!(%error, "the other nodes were not told");
                 }
             }

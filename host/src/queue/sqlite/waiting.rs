@@ -10,7 +10,7 @@ use crate::clock::UnixMs;
 use crate::delivery::{Delivery, DeliveryId, Lease};
 use crate::endpoint::{Disabled, HealthRecord, OrderKey};
 use crate::queue::values::{PARKED, signed, unsigned};
-use crate::queue::{Claimed, EndpointRecord, QueueError, Waiting};
+use crate::queue::{Claimed, EndpointRecord, Hold, QueueError, Waiting};
 
 /// Bodies that one claim takes into memory: an eighth of what may be in hand.
 const CLAIM_BYTES_MAX: usize = 8 << 20;
@@ -61,7 +61,7 @@ impl Store {
             .query_row(params![label, PARKED], |row| {
                 Ok(row.get::<_, Option<i64>>(0)?.map(|it| UnixMs(unsigned(it))))
             })?;
-        Ok(Claimed { deliveries, next_due })
+        Ok(Claimed { hold: Hold::Held(Lease::default()), deliveries, next_due })
     }
 
     /// Does a delivery of this key wait or run already? What has no key waits for none.
@@ -134,7 +134,8 @@ impl Store {
     pub(super) fn keep(&mut self, endpoint: &EndpointRecord) -> Result<(), QueueError> {
         let route = self.labels.id(&self.connection, &endpoint.route)?;
         let url = self.labels.id(&self.connection, &endpoint.url)?;
-        let HealthRecord { failing_since, disabled } = &endpoint.health;
+        // A rest ends with the process.
+        let HealthRecord { failing_since, disabled, rest: _ } = &endpoint.health;
         let sql = "INSERT INTO endpoints (route, url, failing_since, disabled_since, reason)
                    VALUES (?1, ?2, ?3, ?4, ?5)
                    ON CONFLICT DO UPDATE SET failing_since = excluded.failing_since,
@@ -165,6 +166,7 @@ impl Store {
                 health: HealthRecord {
                     failing_since: row.get::<_, Option<i64>>(2)?.map(moment),
                     disabled: since.map(|since| Disabled { since, reason }),
+                    rest: None,
                 },
             })
         };

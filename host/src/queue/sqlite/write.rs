@@ -28,7 +28,7 @@ impl Store {
             Fact::Settled(settled) => settled,
             Fact::Released(id, _) => return self.release(*id),
         };
-        let Settled { settlement, health, raised, slot } = settled;
+        let Settled { settlement, health, raised, slot, spent: _ } = settled;
         self.settle(settlement)?;
         if let Some(endpoint) = health {
             self.keep(endpoint)?;
@@ -77,6 +77,8 @@ impl Store {
             Command::Claim { route, count, now, reply } => {
                 owed.owe(reply, self.claim(&route, count, now))
             }
+            // They are all its own.
+            Command::GiveUp { reply, .. } => owed.owe(reply, Ok(())),
             Command::Resend { delivery, as_new, now, reply } => {
                 let new_event = as_new.then(|| EventId(self.ids.next(now)));
                 let new_delivery = DeliveryId(self.ids.next(now));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Committed, Fact, Reply};
+use super::{Committed, Fact, News, Reply};
 use crate::delivery::{Delivery, DeliveryId};
 use crate::event::EventId;
 use crate::lane::Slot;
@@ -64,7 +64,8 @@ impl Owed {
                 None => drop(slot),
             }
         }
-        Committed { in_hand: self.in_hand, stored: self.stored, accepted: self.accepted }
+        let news = News::default();
+        Committed { in_hand: self.in_hand, stored: self.stored, news, accepted: self.accepted }
     }
 
     /// Nothing of it happened. The slots in `in_hand` give their room back.

@@ -1,6 +1,7 @@
 //! What follows from what has ended: the next of its key, and what is kept of endpoints.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -11,16 +12,28 @@ use super::rows;
 use crate::clock::UnixMs;
 use crate::endpoint::OrderKey;
 use crate::queue::values::{PARKED, signed};
-use crate::queue::{EndpointRecord, QueueError, Settled};
+use crate::queue::{EndpointRecord, QueueError, Settled, Spent};
 
 pub(super) const KEEP: &str = "
-    INSERT INTO endpoints (route, url, failing_since, disabled_since, reason)
-    SELECT DISTINCT ON (route, url) route, url, failing_since, disabled_since, reason
-    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::text[]) WITH ORDINALITY
-        AS v (route, url, failing_since, disabled_since, reason, n)
+    INSERT INTO endpoints (route, url, failing_since, disabled_since, reason, rest_until,
+        rest_cause, written_by)
+    SELECT DISTINCT ON (route, url) route, url, failing_since, disabled_since, reason, rest_until,
+        rest_cause, $8::bigint
+    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[],
+                $7::text[]) WITH ORDINALITY
+        AS v (route, url, failing_since, disabled_since, reason, rest_until, rest_cause, n)
     ORDER BY route, url, n DESC
     ON CONFLICT (route, url) DO UPDATE SET failing_since = excluded.failing_since,
-        disabled_since = excluded.disabled_since, reason = excluded.reason";
+        disabled_since = excluded.disabled_since, reason = excluded.reason,
+        rest_until = excluded.rest_until, rest_cause = excluded.rest_cause,
+        written_by = excluded.written_by, change = excluded.change, changed = excluded.changed";
+
+/// What rate limits have had to bear, with the attempts that they had to. A lane that was
+/// taken from a node that is gone has its uncertain part in it.
+pub(super) const SPEND: &str = "
+    UPDATE lanes l SET spent = v.spent::bigint[], unsure = 0
+    FROM unnest($1::int[], $2::text[]) AS v (route, spent)
+    WHERE l.route = v.route AND l.lease = $3";
 
 /// What is parked behind those that have ended goes on, in the hands of this node.
 pub(super) const FOLLOW: &str = "
@@ -46,20 +59,26 @@ pub(super) struct Kept<'b> {
     failing: Vec<Option<i64>>,
     disabled: Vec<Option<i64>>,
     reasons: Vec<Option<Cow<'b, str>>>,
+    rests: Vec<Option<i64>>,
+    causes: Vec<Option<&'static str>>,
+    lease: i64,
 }
 
 impl<'b> Kept<'b> {
     pub(super) fn of(
         endpoints: impl Iterator<Item = &'b EndpointRecord>,
+        lease: i64,
         labels: &Labels,
     ) -> Result<Self, QueueError> {
-        let mut kept = Self::default();
+        let mut kept = Self { lease, ..Self::default() };
         for EndpointRecord { route, url, health } in endpoints {
             kept.routes.push(labels.id(route)?);
             kept.urls.push(labels.id(url)?);
             kept.failing.push(health.failing_since.map(|it| signed(it.0)));
             kept.disabled.push(health.disabled.as_ref().map(|it| signed(it.since.0)));
             kept.reasons.push(health.disabled.as_ref().map(|it| text(&it.reason)));
+            kept.rests.push(health.rest.map(|it| signed(it.until.0)));
+            kept.causes.push(health.rest.map(|it| it.cause.as_str()));
         }
         Ok(kept)
     }
@@ -69,9 +88,51 @@ impl<'b> Kept<'b> {
         client: &Client,
         sql: &Statement,
     ) -> Result<(), tokio_postgres::Error> {
-        let Self { routes, urls, failing, disabled, reasons } = self;
-        let values: [&(dyn ToSql + Sync); 5] = [routes, urls, failing, disabled, reasons];
+        let Self { routes, urls, failing, disabled, reasons, rests, causes, lease } = self;
+        let values: [&(dyn ToSql + Sync); 8] =
+            [routes, urls, failing, disabled, reasons, rests, causes, lease];
         rows(client, sql, &values, routes.is_empty()).await.map(drop)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
+/// The last word on each rate limit, as columns.
+pub(super) struct Spending {
+    routes: Vec<i32>,
+    spent: Vec<String>,
+    lease: i64,
+}
+
+impl Spending {
+    pub(super) fn of(
+        settled: &[&Settled],
+        lease: i64,
+        labels: &Labels,
+    ) -> Result<Self, QueueError> {
+        let mut last = HashMap::new();
+        for it in settled {
+            if let Some(spent) = &it.spent {
+                last.insert(labels.id(&it.settlement.route)?, spent);
+            }
+        }
+        let array = |spent: &Spent| {
+            let numbers = spent.iter().flat_map(|(at, count)| [at.0, *count]);
+            format!("{{{}}}", numbers.map(|it| it.to_string()).collect::<Vec<_>>().join(","))
+        };
+        let (routes, spent) = last.into_iter().map(|(route, it)| (route, array(it))).unzip();
+        Ok(Self { routes, spent, lease })
+    }
+
+    pub(super) async fn write(
+        &self,
+        client: &Client,
+        sql: &Statement,
+    ) -> Result<(), tokio_postgres::Error> {
+        let Self { routes, spent, lease } = self;
+        rows(client, sql, &[routes, spent, lease], routes.is_empty()).await.map(drop)
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::super::connection::get;
 use super::super::labels::Labels;
+use super::super::lanes::Lanes;
 use super::super::rows::text;
 use super::{Batch, rows};
 use crate::clock::ms_of_id;
@@ -171,7 +172,12 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(super) fn of(news: &[New<'_>], lease: i64, labels: &Labels) -> Result<Self, QueueError> {
+    pub(super) fn of(
+        news: &[New<'_>],
+        lease: i64,
+        labels: &Labels,
+        lanes: &Lanes,
+    ) -> Result<Self, QueueError> {
         let mut all = Self::default();
         let mut before = HashSet::new();
         for New { event, may_begin } in news {
@@ -182,7 +188,9 @@ impl Deliveries {
                 all.events.push(signed(event.event.id.0));
                 all.routes.push(route);
                 all.endpoints.push(labels.id(&delivery.endpoint)?);
-                all.leases.push((*may_begin && delivery.slot.is_some()).then_some(lease));
+                // The lane may have been lost since there was room in it.
+                let begins = *may_begin && delivery.slot.is_some() && lanes.holds(&delivery.route);
+                all.leases.push(begins.then_some(lease));
                 all.dues.push(signed(ms_of_id(delivery.id.0).0));
                 all.keys.push(key);
                 all.behind.push(key.is_some_and(|key| !before.insert((route, key))));
