@@ -90,8 +90,8 @@ fn send(sender: usize, places: &Places, taken: &Mutex<HashSet<String>>, stop: &A
     let mut connection: Option<Connection> = None;
     for number in 0.. {
         // The slow endpoint gets fewer than its rate.
-        let event_type = match number % 8 {
-            0 if sender < 3 => "slow",
+        let event_type = match number % 40 {
+            0 => "slow",
             at if at % 2 == 0 => "free",
             _ => "ordered",
         };
@@ -138,7 +138,7 @@ fn send(sender: usize, places: &Places, taken: &Mutex<HashSet<String>>, stop: &A
                 Err(_) => thread::sleep(Duration::from_millis(20)),
             }
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(3));
     }
 }
 
