@@ -34,7 +34,6 @@ mod tls;
 mod traces;
 
 mod cluster;
-mod crash;
 mod days;
 mod nodes;
 mod nodes_shown;
@@ -43,6 +42,7 @@ mod registry;
 mod shutdown;
 mod store_conformance;
 mod store_full;
+mod torture;
 
 mod authoring;
 mod browser;

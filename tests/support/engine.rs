@@ -71,7 +71,14 @@ impl Engine {
 
     /// A command that ends in `serve` on that folder.
     #[track_caller]
-    pub(crate) fn start_command(mut command: Command, hub: &Hub) -> Self {
+    pub(crate) fn start_command(command: Command, hub: &Hub) -> Self {
+        let started = Self::try_start(command, hub);
+        started.unwrap_or_else(|ended| panic!("the engine does not listen: {}", ended.stderr))
+    }
+
+    /// The same, or how it ended without listening.
+    #[track_caller]
+    pub(crate) fn try_start(mut command: Command, hub: &Hub) -> Result<Self, Ended> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stderr = Arc::<Mutex<String>>::default();
@@ -95,10 +102,10 @@ impl Engine {
             _hub: hub.clone(),
         };
         let Ok(line) = first_line.recv_timeout(PATIENCE) else {
-            panic!("the engine does not listen: {}", engine.stderr());
+            return Err(engine.end(Instant::now()));
         };
         (engine.public, engine.admin) = addresses(&line).unwrap_or_else(|| panic!("{line:?}"));
-        engine
+        Ok(engine)
     }
 
     /// POST to the public listener with the token of the source `erp`.
@@ -182,6 +189,11 @@ impl Engine {
     /// Everything it has logged so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has it ended by itself?
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("its own child").is_some()
     }
 
     pub(crate) fn pid(&self) -> u32 {

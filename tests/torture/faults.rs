@@ -1,0 +1,128 @@
+//! A disk that fails: each write, truncation and sync that a short life makes fails
+//! once, or from then on. What is not on disk is not acknowledged, and what is
+//! acknowledged is delivered when the disk is well again.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::Run;
+use super::disk::{Dial, Disk, SYNCS, TRUNCATIONS, WRITES};
+use super::load::{Scene, drained};
+use super::oracle::Findings;
+use crate::support::engine::{Ended, Engine};
+use crate::support::{eventually, measuring};
+
+/// Of a short life.
+const EVENTS: usize = 6;
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// How a disk fails.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    kinds: i64,
+    errno: i32,
+    /// Only this call; else all from it on.
+    once: bool,
+}
+
+const FAULTS: [Fault; 4] = [
+    Fault { kinds: WRITES | TRUNCATIONS | SYNCS, errno: EIO, once: true },
+    Fault { kinds: WRITES | TRUNCATIONS | SYNCS, errno: EIO, once: false },
+    Fault { kinds: WRITES | TRUNCATIONS, errno: ENOSPC, once: true },
+    Fault { kinds: WRITES | TRUNCATIONS, errno: ENOSPC, once: false },
+];
+
+/// What became of the engines.
+#[derive(Debug, Default)]
+struct Ends {
+    /// Did not begin: said why.
+    did_not_start: usize,
+    /// Ended when the disk failed: said why.
+    ended: usize,
+    /// Refused some events meanwhile, and went on.
+    refused: usize,
+    /// Nobody outside could tell.
+    untroubled: usize,
+}
+
+#[test]
+fn a_disk_that_fails_at_any_call_loses_nothing() {
+    let _measuring = measuring();
+    let mut disk = Disk::new();
+    let calls = calls_of_a_life(&mut disk);
+    let mut run = Run::begin("disk faults", 24, calls as usize * FAULTS.len());
+    let all = calls as usize * FAULTS.len();
+    let (mut found, mut ends, mut failed) = (Findings::default(), Ends::default(), 0);
+    let first = run.rng.usize(..all.div_ceil(run.rounds));
+    for at in (first..all).step_by((all / run.rounds).max(1)) {
+        let (call, fault) = (at / FAULTS.len() + 1, FAULTS[at % FAULTS.len()]);
+        disk.wipe();
+        found.add(life(&mut disk, call as i64, fault, &mut run, &mut ends));
+        failed += disk.get(Dial::Failed);
+    }
+    run.end((calls, &found, &ends, failed));
+    found.assert_sound();
+    assert!(ends.did_not_start > 0 && ends.ended > 0 && ends.refused > 0, "{ends:?}");
+}
+
+/// How many calls a life without faults makes.
+fn calls_of_a_life(disk: &mut Disk) -> i64 {
+    disk.wipe();
+    let mut scene = Scene::new();
+    let engine = Engine::start_command(disk.command(engine(), &scene.hub), &scene.hub);
+    assert_eq!(scene.send_some(&engine, EVENTS), 0);
+    drained(&scene.hub);
+    assert_eq!(engine.stop().status, Some(0));
+    let calls = disk.get(Dial::Calls);
+    assert!(calls > 50, "{calls} calls: are they seen?");
+    calls
+}
+
+fn life(disk: &mut Disk, call: i64, fault: Fault, run: &mut Run, ends: &mut Ends) -> Findings {
+    let mut scene = Scene::new();
+    let place = format!("call {call}, {fault:?}");
+    let last = if fault.once { call } else { i64::MAX };
+    disk.fail(call, last, fault.kinds, fault.errno);
+    match Engine::try_start(disk.command(engine(), &scene.hub), &scene.hub) {
+        Err(ended) => {
+            ends.did_not_start += 1;
+            says_why(&ended, &place);
+        }
+        Ok(mut engine) => {
+            let refused = scene.send_some(&engine, EVENTS);
+            if engine.has_ended() {
+                ends.ended += 1;
+                says_why(&engine.end(Instant::now()), &place);
+            } else {
+                *(if refused > 0 { &mut ends.refused } else { &mut ends.untroubled }) += 1;
+                disk.heal();
+                eventually("an event to be taken", || {
+                    (scene.send_some(&engine, 2) == 0).then_some(())
+                });
+                drained(&scene.hub);
+                let ended = engine.kill();
+                assert!(!ended.stderr.contains("panicked"), "{place}: {}", ended.stderr);
+            }
+        }
+    }
+    // Whatever a failed sync left behind may be gone with the power.
+    disk.heal();
+    disk.lose_power(&scene.hub, &mut run.rng);
+    scene.note_in_hand();
+    let last = disk.command(engine(), &scene.hub);
+    scene.judge(last)
+}
+
+fn engine() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_plugpost"))
+}
+
+/// An engine that ended says where and why, and did not panic.
+fn says_why(ended: &Ended, place: &str) {
+    let Ended { status, stderr, .. } = ended;
+    assert_eq!(*status, Some(1), "{place}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{place}: {stderr}");
+    assert!(stderr.contains("plugpost.db") || stderr.contains("disk"), "{place}: {stderr}");
+}
