@@ -71,7 +71,9 @@ pub(crate) fn measure(receiver: &Arc<Receiver>, seconds: Duration) {
         println!("{:<28} postgres  longest idle in transaction: {:.0} ms", "", sampler.stop());
         println!("{:<28} {:<9} {:>10.3}\n", "", "ratio", rate.per_second / on_sqlite);
     }
-    held_up(&database, receiver);
+    for transactions in [0, LONG_TRANSACTIONS] {
+        held_up(&database, receiver, transactions);
+    }
 }
 
 struct Rate {
@@ -113,8 +115,8 @@ fn round(
 }
 
 /// Long transactions that see the database as it was, one after the other begun, all open at
-/// once: nothing that ends meanwhile can be tidied up.
-fn held_up(database: &Database, receiver: &Arc<Receiver>) {
+/// once: nothing that ends meanwhile can be tidied up. With none of them, to compare with.
+fn held_up(database: &Database, receiver: &Arc<Receiver>, transactions: u32) {
     let seconds = number("BENCH_HELD_UP", LONG_SECONDS);
     let (_hub, engine, address) = database.engine(receiver);
     let sampler = Sampler::start(database);
@@ -123,11 +125,11 @@ fn held_up(database: &Database, receiver: &Arc<Receiver>) {
     receiver.forget_latencies();
     let (before, began) = (receiver.count(), Instant::now());
     let apart = Duration::from_secs(seconds) / LONG_TRANSACTIONS;
-    let whole = Duration::from_secs(seconds) + apart * (LONG_TRANSACTIONS - 1);
+    let whole = Duration::from_secs(seconds) + apart * transactions.saturating_sub(1);
     let mut open: Vec<Child> = Vec::new();
     let mut backlog = Vec::new();
     while began.elapsed() < whole {
-        if open.len() < LONG_TRANSACTIONS as usize && began.elapsed() >= apart * open.len() as u32 {
+        if open.len() < transactions as usize && began.elapsed() >= apart * open.len() as u32 {
             open.push(database.begin_for(seconds));
         }
         let sql = "SELECT count(*) FROM deliveries WHERE status = 0";
@@ -142,7 +144,7 @@ fn held_up(database: &Database, receiver: &Arc<Receiver>) {
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len().max(1) as f64;
     let third = backlog.len() / 3;
     println!(
-        "800/s for {whole:.0?} under {LONG_TRANSACTIONS} transactions of {seconds} s: {rate:.0}/s \
+        "800/s for {whole:.0?} under {transactions} transactions of {seconds} s: {rate:.0}/s \
          delivered, p50 {:.1} ms, p99 {:.1} ms, longest idle in transaction {:.0} ms\n\
          pending in the first third {:.0}, in the second {:.0}, in the last {:.0}, at most {:.0}",
         ms(p50),
