@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::demo;
 use crate::support::engine::{self, Engine};
 use crate::support::hub::{Hub, route, to};
+use crate::support::postgres;
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::{client, eventually, root};
 use driver::Browser;
@@ -561,6 +562,20 @@ fn a_reader_logs_in_sees_no_button_that_changes_something_and_is_refused() {
     eventually("the session to end", || {
         (browser.run("return fetch('/v1/events').then((it) => it.status)") == 401).then_some(())
     });
+}
+
+#[test]
+fn nodes_that_serve_different_folders_are_told_apart_on_the_overview() {
+    let url = postgres::shared().database();
+    let hubs = [(); 2].map(|()| Hub::stored(Some(&url), "", ""));
+    let engines = hubs.each_ref().map(Engine::start);
+    let browser = Browser::open(1280, false);
+    browser.load(&format!("http://{}/", engines[0].admin));
+    browser.until("two that agree", "document.querySelectorAll('.nodes .badge.ok').length === 3");
+    hubs[1].source("more", "tokens = [\"erp\"]");
+    browser.until("one that differs", "document.querySelector('.nodes li .badge.failing')");
+    browser.until_text("not the same folder");
+    browser.shown();
 }
 
 #[test]
