@@ -290,7 +290,7 @@ fn nodes_that_start_at_once_make_the_tables_once_and_have_a_number_each() {
     let sql = "SELECT steps FROM version;
                SELECT count(*), count(DISTINCT number) FROM nodes WHERE lease IS NOT NULL;
                SELECT count(*) >= 4 FROM pg_inherits WHERE inhparent = 'events'::regclass";
-    assert_eq!(postgres::shared().sql(name(&url), sql), "3\n4|4\nt");
+    assert_eq!(postgres::shared().sql(name(&url), sql), "4\n4|4\nt");
     for engine in started {
         assert_eq!(engine.stop().status, Some(0));
     }
