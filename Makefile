@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves all of it.
 
-.PHONY: help demo test fuzz bench check chromium registry postgres host plugins examples
+.PHONY: help demo test torture fuzz bench check chromium registry postgres host control plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -11,12 +11,15 @@ demo: host examples ## Start the engine on examples/five-platforms, with a sende
 
 test: check host examples chromium registry postgres ## Run every test
 	cargo build --quiet --locked --release --package verify
-	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
+	$(MAKE) --no-print-directory control
 	cargo test --locked --release --workspace --exclude plugpost --exclude verify --exclude native
 	cargo test --locked --release --package plugpost -- --skip measured::
 	cargo test --locked --release --package plugpost --test integration -- --test-threads 1 measured::
 	@if command -v python3 >/dev/null; then EXAMPLES=5 tests/fuzz-api.sh; else echo "no python3: the API is not fuzzed"; fi
 	FUZZ_SECONDS=5 tests/fuzz-parsers.sh
+
+torture: control host plugins ## Kills, losses of power, disks that fail, flipped bits, clocks: all of it (TORTURE_ROUNDS, TORTURE_SEED, ONLY)
+	TORTURE=all cargo test --quiet --locked --release --package plugpost --test integration torture::$(ONLY) -- --nocapture --test-threads=1
 
 fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every parser (FUZZ_SECONDS, FUZZ_ONLY)
 	tests/fuzz-api.sh
@@ -54,6 +57,10 @@ check: ## Formatting
 host:
 	@[ -x target/release/plugpost ] || echo "building: the host (about six minutes on two cores, once)"
 	@cargo build --quiet --locked --release --package plugpost
+
+# The engine with two mistakes built in, for the tests that must see them.
+control:
+	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
 
 plugins:
 	@plugins/build.sh

@@ -6,16 +6,16 @@
 //! disk and the clock that the unmodified binary sees. Each test has a control: an
 //! engine, a disk or a record that is wrong, which it must find.
 
-// mod clock;
+mod clock;
 mod disk;
 mod faults;
-// mod flips;
-// mod full;
+mod flips;
+mod full;
 mod kill;
 mod load;
 mod oracle;
 mod power;
-// mod soak;
+mod soak;
 
 use std::env;
 use std::str::FromStr;

@@ -1,9 +1,11 @@
 //! Time and ids. [`UnixMs`] is a value like any other; [`now`] is the one place
-//! that reads the system's clock, and [`IdClock`] the one that makes ids.
+//! that reads the system's clock, [`steady`] is for what is due, and [`IdClock`] the
+//! one that makes ids.
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,6 +21,29 @@ pub(crate) const LATEST: UnixMs = UnixMs(253_402_300_799_999);
 pub(crate) fn now() -> UnixMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(LATEST.0)).min(LATEST)
+}
+
+/// A clock for what is due: it shows what [`now`] does, but never goes back. When the
+/// system's clock is set back, it goes on from where it was, so that what waits for ten
+/// seconds waits for ten seconds.
+pub(crate) fn steady() -> UnixMs {
+    let running = running_ms();
+    let ahead = now().0.saturating_sub(running);
+    let ahead = AHEAD_MS.fetch_max(ahead, Ordering::Relaxed).max(ahead);
+    UnixMs(running.saturating_add(ahead)).min(LATEST)
+}
+
+/// It was so late once, in this process or one before it: [`steady`] is not earlier.
+pub(crate) fn not_before(at: UnixMs) {
+    AHEAD_MS.fetch_max(at.min(LATEST).0.saturating_sub(running_ms()), Ordering::Relaxed);
+}
+
+/// By how much the steady clock is ahead of the time that the process runs.
+static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+
+fn running_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(LATEST.0)
 }
 
 impl UnixMs {

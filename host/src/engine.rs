@@ -82,7 +82,7 @@ impl Engine {
         tokio::spawn(subscriptions::follow(Arc::downgrade(&engine), followed));
         let kept = engine.queue.endpoints().await?;
         engine.lanes.restore(&engine.snapshot(), kept);
-        let now = clock::now();
+        let now = clock::steady();
         for waiting in engine.queue.waiting().await? {
             engine.lanes.of(&waiting.route).wake_at(waiting.first_due, now);
         }

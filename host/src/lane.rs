@@ -258,7 +258,7 @@ impl Lane {
             let due = {
                 let mut state = lane.state.lock();
                 // An earlier timer may have been set, and may have run, meanwhile.
-                let due = state.wake_at.is_some_and(|it| it <= clock::now());
+                let due = state.wake_at.is_some_and(|it| it <= clock::steady());
                 if due {
                     state.wake_at = None;
                 }
@@ -331,7 +331,7 @@ impl Lane {
 
     /// Take up to `room` due deliveries from the store; the room is reserved.
     async fn claim(self: Arc<Self>, engine: &Arc<Engine>, room: usize) {
-        let now = clock::now();
+        let now = clock::steady();
         let result = engine.queue.claim(self.route.clone(), room, now).await;
         let claimed = match result {
             Ok(claimed) => claimed,
@@ -456,10 +456,10 @@ impl Shared {
     }
 }
 
-/// Sleep until a moment of the wall clock, looking at it again and again.
+/// Sleep until a moment of the steady clock, looking at it again and again.
 async fn sleep_until(at: UnixMs) {
     loop {
-        let left = at.since(clock::now());
+        let left = at.since(clock::steady());
         if left.is_zero() {
             return;
         }

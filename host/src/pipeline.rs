@@ -196,7 +196,7 @@ fn settlement(
     policy: &RetryPolicy,
     retry_after: Option<std::time::Duration>,
 ) -> Settlement {
-    let now = clock::now();
+    let now = clock::steady();
     let luck = fastrand::f64();
     let next = after_attempt(attempt.outcome, attempt.number, policy, retry_after, now, luck);
     Settlement::of(delivery, Made::Attempt(attempt), next, now)

@@ -239,6 +239,13 @@ impl Engine {
         self.end(begun)
     }
 
+    /// SIGKILL, while others still talk to it.
+    pub(crate) fn kill_now(&self) {
+        let pid = self.child.id().to_string();
+        let sent = shell("kill -KILL \"$1\"", &[pid.as_ref()]).status();
+        assert!(sent.is_ok_and(|it| it.success()), "SIGKILL to {pid}");
+    }
+
     /// SIGKILL, and its end.
     pub(crate) fn kill(mut self) -> Ended {
         let begun = Instant::now();

@@ -89,26 +89,39 @@ impl Scene {
     pub(super) fn kill_under_load(&mut self, command: Command, rng: &mut Rng) {
         let engine = Engine::start_command(command, &self.hub);
         let moment = Duration::from_millis(rng.u64(20..=500));
-        self.under_load(&engine, || thread::sleep(moment));
-        engine.kill();
+        self.under_load(&engine, |_| {
+            thread::sleep(moment);
+            engine.kill_now();
+        });
+        drop(engine);
     }
 
     /// Send for as long as that takes, or until the engine is gone.
-    pub(super) fn under_load<T>(&mut self, engine: &Engine, meanwhile: impl FnOnce() -> T) -> T {
+    pub(super) fn under_load<T>(
+        &mut self,
+        engine: &Engine,
+        meanwhile: impl FnOnce(&Self) -> T,
+    ) -> T {
         self.round += 1;
-        let stopped = AtomicBool::new(false);
+        let scene = &*self;
+        let stopped = &AtomicBool::new(false);
         thread::scope(|scope| {
             for sender in 0..SENDERS {
-                let (ledger, stopped) = (&self.ledger, &stopped);
-                let (address, round) = (engine.public, self.round);
-                let who = (round, sender);
                 let go_on = |_| !stopped.load(Ordering::SeqCst);
-                scope.spawn(move || send(address, ledger, who, go_on));
+                let (address, who) = (engine.public, (scene.round, sender));
+                scope.spawn(move || send(address, &scene.ledger, who, go_on));
             }
-            let done = meanwhile();
+            let done = meanwhile(scene);
             stopped.store(true, Ordering::SeqCst);
             done
         })
+    }
+
+    /// How many events were refused so far, or under way, and how many were taken.
+    pub(super) fn refused_and_taken(&self) -> (usize, usize) {
+        let ledger = lock(&self.ledger);
+        let taken = ledger.acknowledged.len();
+        (ledger.attempted.len() - taken, taken)
     }
 
     /// So many events, one after the other, half of them in order; how many were

@@ -223,9 +223,10 @@ impl Log {
     }
 }
 
-/// Count what is in hand now. A store that was never made holds nothing.
+/// Count what is in hand now. A store that was never made, or not to its end, holds
+/// nothing.
 pub(super) fn count_in_hand(store: &Path, in_hand: &mut InHand) {
-    if !store.is_file() {
+    if !store.is_file() || store.with_file_name("plugpost.db-journal").is_file() {
         return;
     }
     let store = open(store);

@@ -44,11 +44,11 @@ pub(super) fn run(folder: &Path) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let running = start(snapshot, Some(loader)).await?;
+        // Before anybody can know that it runs, and stop it.
+        let stop = asked_to_stop()?;
         let (public, admin) = (running.public, running.admin);
-        // Whoever reads the line may stop it at once.
-        let asked = asked_to_stop()?;
         super::say(format!("events at http://{public}, questions at http://{admin}"))?;
-        asked.await;
+        stop.await;
         running.stop().await;
         Ok(true)
     })

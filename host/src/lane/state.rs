@@ -122,7 +122,7 @@ impl State {
             return Err(rest.until);
         }
         match &mut self.rate {
-            Some(rate) => rate.take(clock::now()),
+            Some(rate) => rate.take(clock::steady()),
             None => Ok(()),
         }
     }
@@ -149,7 +149,7 @@ impl State {
         if !self.health.has_rest() {
             return None;
         }
-        self.health.rest(clock::now())
+        self.health.rest(clock::steady())
     }
 
     pub(super) fn is_resting(&mut self) -> bool {

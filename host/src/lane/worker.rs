@@ -210,7 +210,7 @@ impl Lane {
         self.go_on();
         let lane = self.clone();
         self.shared.runtime.spawn(async move {
-            match engine.queue.hasten(lane.route.clone(), clock::now()).await {
+            match engine.queue.hasten(lane.route.clone(), clock::steady()).await {
                 Ok(0) => {}
                 Ok(deliveries) => {
                     let route = &*lane.route;

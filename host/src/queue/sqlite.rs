@@ -17,6 +17,7 @@ mod rows;
 mod search;
 mod steer;
 pub(super) mod subscriptions;
+mod sums;
 mod waiting;
 mod write;
 
@@ -30,7 +31,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 
 use super::values::{PARKED, attributes_of, attributes_text, signed, status_number, unsigned};
 use super::{DuplicateKey, Made, NewDelivery, NewEvent, QueueError, Resent, Settlement};
-use crate::clock::{IdClock, UnixMs};
+use crate::clock::{self, IdClock, UnixMs};
 use crate::delivery::{DeliveryId, Next};
 use crate::endpoint::OrderKey;
 use crate::event::{Event, EventId};
@@ -44,6 +45,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0003_search.sql"),
     include_str!("../../migrations/0004_subscriptions.sql"),
     include_str!("../../migrations/0005_notes.sql"),
+    include_str!("../../migrations/0006_sums.sql"),
 ];
 
 /// The first SQLite without the bug that lets a WAL reset corrupt a database
@@ -75,6 +77,8 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_BEFORE_CHECKPOINT)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        // What a disk has changed is found when it is read, where it can be.
+        connection.pragma_update(None, "cell_size_check", true)?;
         connection.set_prepared_statement_cache_capacity(64);
         migrate(&mut connection)?;
         connection.execute("UPDATE deliveries SET leased = 0 WHERE leased = 1", [])?;
@@ -82,7 +86,10 @@ impl Store {
         let columns = Columns::open(&mut connection)?;
         let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let pages_max = signed(bytes_max / unsigned(page_bytes));
-        let ids = Arc::new(IdClock::after(last_id(&connection)?));
+        let last_id = last_id(&connection)?;
+        let ids = Arc::new(IdClock::after(last_id));
+        // What is due was written by a clock that showed this at least.
+        clock::not_before(clock::ms_of_id(last_id));
         Ok(Self { connection, columns, labels, ids, pages_max, _lock: lock })
     }
 
@@ -163,8 +170,8 @@ impl Store {
             }
         }
         let source = self.labels.id(&self.connection, &event.source)?;
-        let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data, sum)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         self.connection.prepare_cached(sql)?.execute(params![
             signed(event.id.0),
             source,
@@ -173,6 +180,7 @@ impl Store {
             signed(event.time.0),
             attributes_text(&event.attributes),
             &*event.data,
+            sums::of_event(event),
         ])?;
         self.columns.event(&self.connection, event)?;
         Ok(None)
@@ -189,10 +197,10 @@ impl Store {
         let route = self.labels.id(&self.connection, &delivery.route)?;
         let endpoint = self.labels.id(&self.connection, &delivery.endpoint)?;
         let parked = self.is_held(route, delivery.key)?;
-        let due = if parked { PARKED } else { signed(crate::clock::ms_of_id(delivery.id.0).0) };
+        let due = if parked { PARKED } else { signed(clock::ms_of_id(delivery.id.0).0) };
         let sql = "INSERT INTO deliveries
-                       (id, event, route, endpoint, status, leased, due, attempts, key)
-                   VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7)";
+                       (id, event, route, endpoint, status, leased, due, attempts, key, sum)
+                   VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8)";
         self.connection.prepare_cached(sql)?.execute(params![
             signed(delivery.id.0),
             signed(event.id.0),
@@ -201,6 +209,7 @@ impl Store {
             leased && !parked,
             due,
             delivery.key.map(|it| it.0),
+            sums::of_delivery(delivery.id, event.id, &delivery.route, sums::of_event(event)),
         ])?;
         self.index_delivery(delivery.id, event, &delivery.route, &delivery.endpoint)?;
         Ok(parked)
@@ -281,33 +290,37 @@ impl Store {
         new_delivery: DeliveryId,
         now: UnixMs,
     ) -> Result<(Resent, Arc<str>), QueueError> {
-        let sql = "SELECT d.event, r.text, e.data_pruned, d.route, d.key FROM deliveries d
+        let sql = "SELECT d.event, r.text, e.data_pruned, d.route, d.key, e.sum FROM deliveries d
                    JOIN events e ON e.id = d.event JOIN labels r ON r.id = d.route
                    WHERE d.id = ?1";
         let found = (self.connection)
             .query_row(sql, [signed(delivery.0)], |row| {
                 let lane = (row.get::<_, i64>(3)?, row.get::<_, Option<i64>>(4)?.map(OrderKey));
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?, row.get(2)?, lane))
+                let (event, route) = (row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?);
+                Ok((event, route, row.get(2)?, lane, row.get::<_, Option<i64>>(5)?))
             })
             .optional()?;
-        let (mut event, route, pruned, (label, key)) = found.ok_or(QueueError::NotFound)?;
+        let (mut event, route, pruned, (label, key), sum) = found.ok_or(QueueError::NotFound)?;
         if pruned {
             return Err(QueueError::Pruned);
         }
         if let Some(new) = new_event {
-            let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data)
-                       SELECT ?2, source, type, subject, time, attributes, data
+            let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data, sum)
+                       SELECT ?2, source, type, subject, time, attributes, data, sum
                        FROM events WHERE id = ?1";
             self.connection.execute(sql, params![event, signed(new.0)])?;
             event = signed(new.0);
         }
         // As it was promised then, so that it overtakes nothing of its key either.
         let sql = "INSERT INTO deliveries
-                       (id, event, route, endpoint, status, leased, due, attempts, key)
-                   SELECT ?2, ?3, route, endpoint, 0, 0, ?4, 0, key FROM deliveries WHERE id = ?1";
+                       (id, event, route, endpoint, status, leased, due, attempts, key, sum)
+                   SELECT ?2, ?3, route, endpoint, 0, 0, ?4, 0, key, ?5
+                   FROM deliveries WHERE id = ?1";
         let due = if self.is_held(label, key)? { PARKED } else { signed(now.0) };
         let new_id = signed(new_delivery.0);
-        self.connection.execute(sql, params![signed(delivery.0), new_id, event, due])?;
+        let of_event = EventId(unsigned(event));
+        let sum = sum.map(|it| sums::of_delivery(new_delivery, of_event, &route, it));
+        self.connection.execute(sql, params![signed(delivery.0), new_id, event, due, sum])?;
         self.index_copy(new_delivery, new_event.map(|_| event))?;
         Ok((Resent { delivery: new_delivery, event: EventId(unsigned(event)) }, route))
     }
@@ -409,6 +422,10 @@ fn event_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Event> {
     })
 }
 
+/// What is left to do about a file that the disk has changed.
+const SALVAGE: &str = "stop, put a copy aside, and make a new one of what can be read with \
+                       `sqlite3 FILE .recover | sqlite3 NEW`";
+
 fn broken(message: &str) -> QueueError {
     QueueError::Broken(message.into())
 }
@@ -418,6 +435,9 @@ impl From<rusqlite::Error> for QueueError {
         let text = error.to_string().into();
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full(text),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Broken(format!("{error}: the file is damaged; {SALVAGE}").into())
+            }
             _ => Self::Broken(text),
         }
     }

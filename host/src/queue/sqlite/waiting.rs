@@ -5,24 +5,28 @@ use std::sync::Arc;
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{Store, event_of};
+use super::{Store, event_of, sums};
 use crate::clock::UnixMs;
 use crate::delivery::{Delivery, DeliveryId, Lease};
 use crate::endpoint::{Disabled, HealthRecord, OrderKey};
 use crate::queue::values::{PARKED, signed, unsigned};
 use crate::queue::{Claimed, EndpointRecord, Hold, QueueError, Waiting};
 
+/// What a delivery says as its error whose row was damaged.
+const DAMAGED: &str = "store.damaged: the disk has changed this event or delivery: not sent";
+
 /// Bodies that one claim takes into memory: an eighth of what may be in hand.
 const CLAIM_BYTES_MAX: usize = 8 << 20;
 
-/// A delivery with its event, as [`delivery_of`] reads it.
+/// A delivery with its event, as [`delivery_of`] reads it. One whose event is not to be
+/// found is a row all the same: else it would be looked for again and again.
 const DELIVERY: &str = "
     SELECT d.id, d.attempts, d.key, r.text, e.id, s.text, e.type, e.subject, e.time,
-           e.attributes, e.data
+           e.attributes, e.data, e.sum, d.sum
     FROM deliveries d
-    JOIN events e ON e.id = d.event
-    JOIN labels s ON s.id = e.source
-    JOIN labels r ON r.id = d.route";
+    LEFT JOIN events e ON e.id = d.event
+    LEFT JOIN labels s ON s.id = e.source
+    LEFT JOIN labels r ON r.id = d.route";
 
 impl Store {
     /// Lease up to `count` due deliveries of a route, oldest due first.
@@ -39,17 +43,26 @@ impl Store {
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        let mut deliveries = Vec::new();
+        let (mut deliveries, mut damaged) = (Vec::new(), Vec::new());
         let mut rows = statement.query(params![label, signed(now.0), count])?;
         let mut bytes = 0;
         while bytes < CLAIM_BYTES_MAX
             && let Some(row) = rows.next()?
         {
-            let delivery = delivery_of(row)?;
-            bytes += delivery.event.data.len();
-            deliveries.push(Delivery { route: route.clone(), ..delivery });
+            match delivery_of(row)? {
+                Ok(delivery) => {
+                    bytes += delivery.event.data.len();
+                    deliveries.push(Delivery { route: route.clone(), ..delivery });
+                }
+                Err(id) => damaged.push(id),
+            }
         }
         drop(rows);
+        drop(statement);
+        for id in damaged {
+            self.end_damaged(id, now)?;
+            self.unpark_follower(id, now)?;
+        }
         let mut lease =
             self.connection.prepare_cached("UPDATE deliveries SET leased = 1 WHERE id = ?1")?;
         for delivery in &deliveries {
@@ -78,12 +91,28 @@ impl Store {
         ended: DeliveryId,
         now: UnixMs,
     ) -> Result<Option<Delivery>, QueueError> {
-        let Some(next) = self.follower(ended)? else { return Ok(None) };
-        let sql = "UPDATE deliveries SET leased = 1, due = ?2 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute(params![next, signed(now.0)])?;
-        let sql = format!("{DELIVERY} WHERE d.id = ?1");
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        Ok(Some(statement.query_row([next], delivery_of)?))
+        while let Some(next) = self.follower(ended)? {
+            let sql = format!("{DELIVERY} WHERE d.id = ?1");
+            let read = self.connection.prepare_cached(&sql)?.query_row([next], delivery_of)?;
+            match read {
+                Ok(delivery) => {
+                    let sql = "UPDATE deliveries SET leased = 1, due = ?2 WHERE id = ?1";
+                    self.connection.prepare_cached(sql)?.execute(params![next, signed(now.0)])?;
+                    return Ok(Some(delivery));
+                }
+                Err(id) => self.end_damaged(id, now)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// A delivery that is not what was accepted any more: nothing of it is sent.
+    fn end_damaged(&self, id: DeliveryId, now: UnixMs) -> Result<(), QueueError> {
+        tracing::error!(delivery = %id, "the disk has changed it: it is not sent");
+        let sql = "UPDATE deliveries SET status = 3, leased = 0, due = ?2, error = ?3
+                   WHERE id = ?1";
+        self.connection.execute(sql, params![signed(id.0), signed(now.0), DAMAGED])?;
+        Ok(())
     }
 
     /// Make due what waited behind this one, which has ended where it was not in
@@ -176,13 +205,28 @@ impl Store {
     }
 }
 
-fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Delivery> {
-    Ok(Delivery {
-        id: DeliveryId(unsigned(row.get(0)?)),
-        lease: Lease::OF_THE_PROCESS,
-        attempts: row.get(1)?,
-        key: row.get::<_, Option<i64>>(2)?.map(OrderKey),
-        route: row.get(3)?,
-        event: Arc::new(event_of(row, 4)?),
-    })
+/// A delivery, or the id of one that is not as it was written.
+fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Result<Delivery, DeliveryId>> {
+    let id = DeliveryId(unsigned(row.get(0)?));
+    let read = || -> rusqlite::Result<Option<Delivery>> {
+        let delivery = Delivery {
+            id,
+            lease: Lease::OF_THE_PROCESS,
+            attempts: row.get(1)?,
+            key: row.get::<_, Option<i64>>(2)?.map(OrderKey),
+            route: row.get(3)?,
+            event: Arc::new(event_of(row, 4)?),
+        };
+        let (of_event, of_delivery) = (row.get::<_, Option<i64>>(11)?, row.get(12)?);
+        let Some(of_event) = of_event else { return Ok(Some(delivery)) };
+        let Delivery { event, route, .. } = &delivery;
+        // The other mistake of the control: it sends what it reads.
+        let whole = sums::of_event(event) == of_event
+            && Some(sums::of_delivery(id, event.id, route, of_event)) == of_delivery;
+        // The other mistake of the control: it sends what it reads.
+        let whole = whole || cfg!(feature = "control");
+        Ok(whole.then_some(delivery))
+    };
+    // What cannot be read at all is damaged as well.
+    Ok(read().ok().flatten().ok_or(id))
 }
