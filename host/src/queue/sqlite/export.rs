@@ -148,8 +148,16 @@ mod tests {
 
     use super::*;
 
-    /// What is made anew by the other store.
-    const NOT_MOVED: [&str; 5] = ["labels", "blocks", "columns", "types", "deliveries.leased"];
+    /// What is made anew by the other store, or has no meaning there.
+    const NOT_MOVED: [&str; 7] = [
+        "labels",
+        "blocks",
+        "columns",
+        "types",
+        "deliveries.leased",
+        "deliveries.sum",
+        "events.sum",
+    ];
 
     #[test]
     fn every_column_of_every_table_is_moved() {
