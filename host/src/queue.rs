@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::attempt::{Attempt, Fault};
-use crate::clock::{IdClock, UnixMs};
+use crate::clock::{self, IdClock, UnixMs};
 use crate::delivery::{Delivery, DeliveryId, Lease, Next, Status};
 use crate::endpoint::{HealthRecord, OrderKey};
 use crate::event::{Event, EventId};
@@ -264,12 +264,13 @@ impl Queue {
         Ok(Self { writer, ids, reader, fenced, report: Arc::new(report), tenure })
     }
 
+    /// Ids go with the steady clock: the next process learns from the newest where it was.
     pub(crate) fn next_event_id(&self, now: UnixMs) -> EventId {
-        EventId(self.ids.next(now))
+        EventId(self.ids.next(now.max(clock::steady())))
     }
 
     pub(crate) fn next_delivery_id(&self, now: UnixMs) -> DeliveryId {
-        DeliveryId(self.ids.next(now))
+        DeliveryId(self.ids.next(now.max(clock::steady())))
     }
 
     /// Keep the events and their deliveries, all or none; return when they are

@@ -80,6 +80,7 @@ fn a_clock_that_jumps_loses_nothing_parks_nothing_and_repeats_nothing() {
     let seen = Seen::of(&receiver.received(), &sent);
     run.end(&seen);
     assert_eq!((seen.wrong, seen.misordered), (0, 0), "{seen:?}");
+    assert_eq!(seen.arrivals, (2 + 1 + WAITS.len()) * seen.events, "{seen:?}");
     assert!(seen.late < LATE_MAX, "{seen:?}");
 }
 

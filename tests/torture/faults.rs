@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::Run;
 use super::disk::{Dial, Disk, SYNCS, TRUNCATIONS, WRITES};
-use super::load::{Scene, drained};
+use super::load::{Scene, drained, pending};
 use super::oracle::Findings;
 use crate::support::engine::{Ended, Engine};
 use crate::support::{eventually, measuring};
@@ -94,16 +94,19 @@ fn life(disk: &mut Disk, call: i64, fault: Fault, run: &mut Run, ends: &mut Ends
         }
         Ok(mut engine) => {
             let refused = scene.send_some(&engine, EVENTS);
-            if engine.has_ended() {
+            disk.heal();
+            // Well again, it takes events and delivers all it has, unless it ends.
+            let mut taken = false;
+            let ended = eventually("it to go on, or to end", || {
+                let ended = engine.has_ended();
+                taken = taken || (!ended && scene.send_some(&engine, 2) == 0);
+                (ended || (taken && pending(&scene.hub) == 0)).then_some(ended)
+            });
+            if ended {
                 ends.ended += 1;
                 says_why(&engine.end(Instant::now()), &place);
             } else {
                 *(if refused > 0 { &mut ends.refused } else { &mut ends.untroubled }) += 1;
-                disk.heal();
-                eventually("an event to be taken", || {
-                    (scene.send_some(&engine, 2) == 0).then_some(())
-                });
-                drained(&scene.hub);
                 let ended = engine.kill();
                 assert!(!ended.stderr.contains("panicked"), "{place}: {}", ended.stderr);
             }

@@ -204,13 +204,15 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Wait until nothing is pending; as long as something still goes out, patiently.
 pub(super) fn drained(hub: &Hub) {
-    let store = oracle::open(&hub.store());
-    let pending = || -> u32 {
-        let sql = "SELECT count(*) FROM deliveries WHERE status = 0";
-        store.query_row(sql, [], |row| row.get(0)).expect("the store can be read")
-    };
-    let mut before = pending();
+    let mut before = pending(hub);
     while before > 0 {
-        before = eventually("a delivery to end", || Some(pending()).filter(|it| *it < before));
+        before = eventually("a delivery to end", || Some(pending(hub)).filter(|it| *it < before));
     }
+}
+
+/// How many deliveries have not ended.
+pub(super) fn pending(hub: &Hub) -> u32 {
+    let sql = "SELECT count(*) FROM deliveries WHERE status = 0";
+    let count = oracle::open(&hub.store()).query_row(sql, [], |row| row.get(0));
+    count.expect("the store can be read")
 }

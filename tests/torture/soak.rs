@@ -1,5 +1,5 @@
 //! Time, compressed: five platforms' plugins, endpoints that fail and dawdle,
-//! reloads, resends, recoveries and a log that is as long as it may be. In the end
+//! reloads, resends and a log that is as long as it may be. In the end
 //! memory, files, threads and the store are what they were, and nothing is lost.
 
 use std::collections::{HashMap, HashSet};
@@ -236,18 +236,21 @@ impl Held {
     }
 }
 
+/// What is looked at, and how much more of it is no growth.
+type Check = (&'static str, fn(&Held) -> u64, u64);
+
 /// What is more in the last third than it was in the second.
 fn grown(held: &[Held]) -> Vec<&'static str> {
     let third = held.len() / 3;
     let most = |of: fn(&Held) -> u64, range: &[Held]| range.iter().map(of).max().unwrap_or(0);
     let (second, last) = (&held[third..2 * third], &held[2 * third..]);
-    let checks: [(&str, fn(&Held) -> u64, u64); 4] = [
+    let checks: [Check; 4] = [
         ("memory", |it| it.resident, 8 << 20),
         ("handles", |it| it.handles as u64, 8),
         ("threads", |it| it.threads as u64, 4),
         ("the store", |it| it.store, 8 << 20),
     ];
-    let more = |(_, of, some): &(&str, fn(&Held) -> u64, u64)| {
+    let more = |(_, of, some): &Check| {
         let before = most(*of, second);
         most(*of, last) > before + before / 20 + some
     };
