@@ -33,7 +33,7 @@ const HOUR: i64 = 3600;
 #[test]
 fn a_clock_that_jumps_loses_nothing_parks_nothing_and_repeats_nothing() {
     let _measuring = measuring();
-    let mut run = Run::begin("clock jumps", 8, 120);
+    let mut run = Run::begin("clock jumps", 6, 120);
     let attempts = Arc::<Mutex<HashMap<String, usize>>>::default();
     let receiver = Receiver::start(move |it| {
         let mut attempts = attempts.lock().expect("no script panicked");

@@ -53,7 +53,7 @@ fn a_disk_that_fails_at_any_call_loses_nothing() {
     let mut disk = Disk::new();
     let calls = calls_of_a_life(&mut disk);
     let all = usize::try_from(calls).expect("some hundred") * FAULTS.len();
-    let mut run = Run::begin("disk faults", 24, all);
+    let mut run = Run::begin("disk faults", 12, all);
     let (mut found, mut ends, mut failed) = (Findings::default(), Ends::default(), 0);
     let first = run.rng.usize(..all.div_ceil(run.rounds));
     for at in (first..all).step_by((all / run.rounds).max(1)) {

@@ -17,7 +17,7 @@ const ROOM_MAX: i64 = 200_000;
 #[test]
 fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let _measuring = measuring();
-    let mut run = Run::begin("full disks", 4, 60);
+    let mut run = Run::begin("full disks", 2, 60);
     let binary = Path::new(env!("CARGO_BIN_EXE_plugpost"));
     let (disk, mut scene) = (Disk::new(), Scene::new());
     let (mut killed, mut refused) = (0, 0);

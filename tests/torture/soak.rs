@@ -53,7 +53,7 @@ struct Held {
 #[test]
 fn hours_of_everything_leave_it_as_it_was() {
     let _measuring = measuring();
-    let run = Run::begin("soak, seconds", 10, 600);
+    let run = Run::begin("soak, seconds", 5, 600);
     let receiver = Receiver::start(|it| {
         if it.path == "/slow" {
             thread::sleep(Duration::from_millis(20));
@@ -164,7 +164,7 @@ fn hours_of_everything_leave_it_as_it_was() {
     let (reloads, steps) = (reloads.into_inner(), steps.into_inner());
     run.end((acknowledged.len(), "lost", lost, "reloads", reloads, "resent", steps, &held));
     assert_eq!(lost, 0);
-    assert!(reloads > 5 && acknowledged.len() > 100);
+    assert!(reloads > 2 && acknowledged.len() > 100);
     let steady = run.rounds >= STEADY_AFTER;
     assert!(!steady || grown(&held).is_empty(), "{:?}: {held:?}", grown(&held));
 }
