@@ -42,7 +42,8 @@ fn a_clock_that_jumps_loses_nothing_parks_nothing_and_repeats_nothing() {
         let fails = it.path == "/retried" && *count <= WAITS.len();
         Reply::status(if fails { 500 } else { 200 })
     });
-    let hub = Hub::with("", "[store]\nretention = \"3650d\"");
+    // Years forward, between two failures, would be taken for years of failing.
+    let hub = Hub::with("disable_after = \"never\"", "[store]\nretention = \"3650d\"");
     let retry = "schedule = [\"300ms\", \"600ms\"]\njitter = 0\n[breaker]\nenabled = false";
     hub.route("retried", route(&receiver.url("/retried"), "", retry));
     hub.route("in-order", route(&receiver.url("/in-order"), "order = \"endpoint\"", retry));
