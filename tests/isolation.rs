@@ -171,8 +171,10 @@ pub(crate) fn a_tenants_log_is_what_of_the_whole_log_is_its_own() {
         let all = every("root", list, &query);
         assert_eq!(all.len(), count, "{list} {query}");
         for (who, tenant) in [("a-op", "a"), ("b-read", "b"), ("ops", "default")] {
-            let own: Vec<_> = all.iter().filter(|it| tenant_of(it) == tenant).cloned().collect();
-            assert_eq!(every(who, list, &query), own, "{who} {list} {query}");
+            let own: Vec<_> = all.iter().filter(|it| tenant_of(it) == tenant).collect();
+            let seen = every(who, list, &query);
+            // Thousands of rows are not for reading.
+            assert!(seen.iter().eq(own), "{who} {list} {query}: {} of {count}", seen.len());
         }
     }
 }

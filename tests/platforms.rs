@@ -475,6 +475,22 @@ fn no_call_of_any_platform_reaches_another_tenants() {
         assert!(!list.text().contains("a.example"), "{}", list.text());
         assert_eq!(kept(), all, "something was changed");
     }
+    // Calls without an id, of the store that is the other's.
+    let all = kept();
+    let emails = json!({ "emails": ["thief@example.com"] });
+    let admin = format!("{HOOKS}/admin");
+    for (method, path, body) in [
+        ("GET", HOOKS, &Value::Null),
+        ("POST", HOOKS, &apis[2].create),
+        ("GET", admin.as_str(), &Value::Null),
+        ("PUT", admin.as_str(), &emails),
+    ] {
+        let answer = call(&engine, ("x-auth-token", OTHER), method, path, body);
+        assert_eq!(answer.status, 401, "{method} {path}: {}", answer.text());
+    }
+    let own = call(&engine, ("x-auth-token", SHOP), "GET", &admin, &Value::Null);
+    assert!(!own.text().contains("thief"), "{}", own.text());
+    assert_eq!(kept(), all, "something was changed");
     assert!(looked_at > 40, "{looked_at}");
 }
 

@@ -102,7 +102,7 @@ async function enter(signal) {
     link.hidden = !session.engine && OF_THE_ENGINE.includes(link.getAttribute("href"));
   }
   const who = session.token ? h("span", { title: "the token you logged in with" }, session.token)
-    : session.until && h("span", { title: "the tenant that your link shows" }, session.tenant, h("small", {}, " ends ", when(session.until)));
+    : session.until && h("span", { title: "the tenant that your link shows" }, session.tenant, h("small", {}, "ends ", when(session.until)));
   replace(end,
     h("button", { type: "button", class: "quiet", click: help }, "Keyboard ", h("kbd", {}, "?")),
     who && h("div", { class: "who" }, who, session.token && !session.engine && h("span", { title: "the tenant of your token" }, session.tenant),

@@ -27,8 +27,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// When the store has no room for writes.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Runs under way at once, and runs that are remembered.
+/// Runs under way at once, of them all and of one tenant, and runs that are remembered.
 const UNDER_WAY_MAX: usize = 4;
+const UNDER_WAY_OF_ONE_MAX: usize = 2;
 const REMEMBERED_MAX: usize = 100;
 
 /// Every run of this process.
@@ -85,7 +86,9 @@ impl Recoveries {
     ) -> Option<Arc<Run>> {
         let now = clock::now();
         let mut runs = self.0.lock();
-        if runs.iter().filter(|it| it.is_running()).count() >= UNDER_WAY_MAX {
+        let under_way = || runs.iter().filter(|it| it.is_running());
+        let own = under_way().filter(|it| it.tenant.is_some() && it.tenant == tenant).count();
+        if under_way().count() >= UNDER_WAY_MAX || own >= UNDER_WAY_OF_ONE_MAX {
             return None;
         }
         if runs.len() >= REMEMBERED_MAX {

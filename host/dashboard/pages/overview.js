@@ -15,6 +15,7 @@ export async function show({ root, signal, session, query, go }) {
   const window = query.window === "24h" ? "24h" : "15m";
   const tabs = h("div", { class: "tabs", role: "group", "aria-label": "Window" }, WINDOWS.map(([it, word]) =>
     h("button", { type: "button", "aria-pressed": String(it === window), click: () => go(it === "15m" ? "/" : `/?window=${it}`, { replaced: true }) }, word)));
+  // Latency is measured of all tenants together.
   const cards = {
     rate: card("Attempts", "per second", rate),
     success: card("Success", "of attempts", percent),
@@ -26,7 +27,7 @@ export async function show({ root, signal, session, query, go }) {
   const start = h("div", {});
   const nodes = h("div", {});
   replace(root, head("Overview", tabs), start,
-    h("div", { class: "cards" }, Object.values(cards).map((it) => it.element)),
+    h("div", { class: "cards" }, Object.values(cards).filter((it) => session.engine || it !== cards.latency).map((it) => it.element)),
     h("div", { class: "halves" },
       h("section", {}, h("div", { class: "section-head" }, h("h2", {}, "Dead letters"), link("/deliveries?status=dead", "All")), dead),
       h("section", {}, h("div", { class: "section-head" }, h("h2", {}, "Endpoints"), link("/endpoints", "All")), endpoints)),

@@ -80,6 +80,7 @@ struct Said {
         (status = 201, description = "The link", body = Link),
         (status = 409, description = "There is no token, or no key to seal it with"),
         (status = 413, description = "The body is too large"),
+        (status = 422, description = "A field is wrong; the detail says which and why"),
     ))]
 pub(super) async fn make(
     State(admin): State<Admin>,
@@ -88,8 +89,9 @@ pub(super) async fn make(
     body: Bytes,
 ) -> Result<(StatusCode, Json<Link>), HttpProblem> {
     let Wanted { tenant, expires_in, read_only, base } = json(&body)?;
-    let bad =
-        |field: &str, message: String| HttpProblem::bad_request(format!("{field}: {message}"));
+    let bad = |field: &str, message: String| {
+        HttpProblem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{field}: {message}"))
+    };
     config::tenant(&tenant).map_err(|it| bad("tenant", it))?;
     let time = expires_in.as_deref().map_or(Ok(TIME_DEFAULT), parse_duration);
     let time = time.map_err(|it| bad("expires_in", it))?;

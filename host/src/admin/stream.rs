@@ -23,8 +23,9 @@ use crate::event::TypePattern;
 use crate::problem::HttpProblem;
 use crate::stream::{Attempted, Told};
 
-/// Who may listen at once.
+/// Who may listen at once; some of it is left for those who run the engine.
 const LISTENERS_MAX: usize = 100;
+const LISTENERS_OF_TENANTS_MAX: usize = 80;
 
 /// Below the minute after which most proxies close what is silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -68,8 +69,9 @@ pub(super) async fn stream(
 ) -> Result<impl IntoResponse, HttpProblem> {
     let event_type = type_pattern(query.event_type.as_ref())?;
     let status = status(query.status.as_ref())?;
-    if engine.stream.listeners() >= LISTENERS_MAX {
-        return Err(HttpProblem::unavailable(format!("{LISTENERS_MAX} listen already")));
+    let max = if caller.engine { LISTENERS_MAX } else { LISTENERS_OF_TENANTS_MAX };
+    if engine.stream.listeners() >= max {
+        return Err(HttpProblem::unavailable(format!("{max} listen already")));
     }
     let receiver = engine.stream.listen();
     let receiver = receiver.ok_or_else(|| HttpProblem::unavailable("the engine stops"))?;
