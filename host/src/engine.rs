@@ -118,6 +118,10 @@ impl Engine {
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         let (before, now) = self.carry_over(snapshot);
         self.queue.report(report_of(&now));
+        // Another node may have it still.
+        for gone in before.routes.iter().filter(|it| now.routes.get(&it.name).is_none()) {
+            self.lanes.leave(&gone.name);
+        }
         for route in now.routes.iter() {
             match before.routes.get(&route.name) {
                 // It may have been here before, and have left deliveries behind.

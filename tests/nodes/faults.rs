@@ -158,6 +158,8 @@ struct World {
     url: String,
     hub: Hub,
     nodes: Vec<Engine>,
+    /// How many there were.
+    faults: usize,
 }
 
 impl World {
@@ -169,7 +171,13 @@ impl World {
     fn fault(&mut self, luck: &mut Rng, done: &mut Done, places: &Places) {
         done.in_hand += self.in_hand();
         let at = luck.usize(..self.nodes.len());
-        match luck.u8(..10) {
+        // Each kind at least once.
+        let kind = match self.faults {
+            it @ 0..4 => [0, 3, 6, 9][it],
+            _ => luck.u8(..10),
+        };
+        self.faults += 1;
+        match kind {
             0..3 => {
                 done.kills += 1;
                 self.nodes.remove(at).kill();
@@ -243,7 +251,7 @@ fn nodes_lose_nothing_and_hold_order_and_rate_through_faults_of_every_kind() {
     endpoints.routes(&hub);
     let nodes: Vec<_> = (0..3).map(|_| Engine::start(&hub)).collect();
     let places = Mutex::new(nodes.iter().map(|it| it.public).collect());
-    let mut world = World { cluster, url, hub, nodes };
+    let mut world = World { cluster, url, hub, nodes, faults: 0 };
     let (taken, stop) = (Mutex::new(HashSet::new()), AtomicBool::new(false));
     let (mut luck, mut done) = (Rng::with_seed(seed), Done::default());
     let begun = Instant::now();

@@ -26,6 +26,13 @@ impl Lanes {
         }
     }
 
+    /// There is no such route here any more.
+    pub(crate) fn leave(&self, route: &Arc<str>) {
+        if self.shared.tenure.is_shared() {
+            self.of(route).hand_over();
+        }
+    }
+
     /// What other nodes have written down of endpoints.
     pub(super) fn follow(&self, snapshot: &Snapshot, changed: Vec<(i64, EndpointRecord)>) {
         for (change, record) in changed {

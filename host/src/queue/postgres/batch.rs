@@ -11,7 +11,7 @@ mod follow;
 mod new;
 mod settle;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::vec;
 
@@ -297,6 +297,7 @@ impl Store {
         );
         wrote?;
         let parked = deliveries.parked(&inserted?)?;
+        let begun = deliveries.begun();
         keeping?;
         spending?;
         let followers = followers?;
@@ -334,7 +335,7 @@ impl Store {
                     continue;
                 }
                 ids.push(event.event.id);
-                self.begin(event, &parked, owed);
+                self.begin(event, &parked, &begun, owed);
             }
             owed.accepted.push((reply, ids));
         }
@@ -342,12 +343,12 @@ impl Store {
     }
 
     /// What has room begins; what waits behind another gives its room back.
-    fn begin(&mut self, event: NewEvent, parked: &[i64], owed: &mut Owed) {
+    fn begin(&mut self, event: NewEvent, parked: &[i64], begun: &HashSet<i64>, owed: &mut Owed) {
         let NewEvent { event, deliveries, .. } = event;
         for NewDelivery { id, route, key, slot, .. } in deliveries {
             match slot {
                 _ if parked.binary_search(&signed(id.0)).is_ok() => {}
-                Some(slot) if self.lanes.holds(&route) => {
+                Some(slot) if begun.contains(&signed(id.0)) => {
                     let (event, lease) = (event.clone(), self.node.lease);
                     self.held.insert(signed(id.0));
                     let delivery = Delivery { id, lease, event, route, attempts: 0, key };

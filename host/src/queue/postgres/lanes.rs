@@ -64,6 +64,13 @@ impl Lanes {
             Known { own: node.lease.0, live: std::mem::take(&mut known.live), ..Known::default() };
     }
 
+    /// A route that will not come back has no lane.
+    pub(super) fn forget(&self, route: &str) {
+        let mut known = self.0.lock();
+        known.held.remove(route);
+        known.taken.remove(route);
+    }
+
     pub(super) fn holds(&self, route: &str) -> bool {
         self.0.lock().held.contains(route)
     }
@@ -128,18 +135,14 @@ impl Lanes {
         Ok(())
     }
 
-    /// Let go of a lane of which nothing is in hand. False when this node had it no more.
+    /// Let go of a lane of which nothing is in hand.
     pub(super) async fn give_up(
         &self,
         session: &Session,
         route: &str,
         node: Node,
     ) -> Result<(), QueueError> {
-        {
-            let mut known = self.0.lock();
-            known.held.remove(route);
-            known.taken.remove(route);
-        }
+        self.forget(route);
         let sql = "UPDATE lanes SET lease = NULL
                    WHERE route = (SELECT id FROM labels WHERE md5(text) = md5($1)) AND lease = $2";
         session.client.execute(sql, &[&route, &node.lease.0]).await?;

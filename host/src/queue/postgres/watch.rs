@@ -188,6 +188,9 @@ impl Watch {
         let within = (now - *last + COMMIT_MAX).as_secs_f64();
         let endpoints = lanes::changed(session, own, within).await?;
         let (subscriptions, number) = subscriptions::changed(session, self.subscriptions).await?;
+        for id in &subscriptions.deleted {
+            self.lanes.forget(&id.to_string());
+        }
         let news = News { leave, endpoints, subscriptions };
         (self.handover)(Committed::news(news));
         self.subscriptions = number;

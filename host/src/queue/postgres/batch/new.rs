@@ -210,6 +210,12 @@ impl Deliveries {
         rows(client, sql, &values, ids.is_empty()).await
     }
 
+    /// Which of them were leased at birth, unless they are parked.
+    pub(super) fn begun(&self) -> HashSet<i64> {
+        let all = self.ids.iter().zip(&self.leases);
+        all.filter(|(_, lease)| lease.is_some()).map(|(id, _)| *id).collect()
+    }
+
     /// Which of them wait behind another, growing.
     pub(super) fn parked(&self, inserted: &[Row]) -> Result<Vec<i64>, QueueError> {
         let mut parked = Vec::new();
