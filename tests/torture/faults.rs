@@ -63,9 +63,10 @@ fn a_disk_that_fails_at_any_call_loses_nothing() {
         failed += disk.get(Dial::Failed);
     }
     run.end((calls, &found, &ends, failed));
-    // Repeats are counted, and may be: what was in flight when the disk failed is not in
-    // the store any more when the engine ends.
-    found.unexplained = 0;
+    // What was in flight when the disk failed may be sent again, and the store does not tell
+    // of it any more when the engine ends. That is rare: one such life was found in 1,396.
+    let repeats = std::mem::take(&mut found.unexplained);
+    assert!(repeats <= (run.rounds / 100).max(1), "{repeats} were sent again");
     found.assert_sound();
     assert!(failed > 0 && ends.did_not_start + ends.ended + ends.refused > 0, "{ends:?}");
     let in_full = run.rounds == all;
