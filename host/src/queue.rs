@@ -432,7 +432,7 @@ impl Queue {
                 name: nodes::name(),
                 version: Some(nodes::VERSION.into()),
                 report: self.report.borrow().clone(),
-                seen: crate::clock::now(),
+                seen: clock::now(),
                 alive: true,
             }]),
         }

@@ -32,6 +32,9 @@ const RATE: usize = 20;
 /// What arrives within that was begun within a second: see tests/lanes.rs.
 const STRETCH: Duration = Duration::from_millis(800);
 
+/// Between two events for it: nearly its rate, so that two nodes at once would exceed it.
+const BETWEEN: Duration = Duration::from_millis(60);
+
 const SENDERS: usize = 6;
 
 fn number_of(variable: &str, otherwise: u64) -> u64 {
@@ -85,14 +88,19 @@ type Places = Mutex<Vec<SocketAddr>>;
 
 /// One event after the other, each until it is acknowledged: one that may have been taken
 /// is sent again under the same key, and is the same event.
-fn send(sender: usize, places: &Places, taken: &Mutex<HashSet<String>>, stop: &AtomicBool) {
+fn send(
+    sender: usize,
+    places: &Places,
+    next_slow: &Mutex<Instant>,
+    taken: &Mutex<HashSet<String>>,
+    stop: &AtomicBool,
+) {
     let authorization = format!("Bearer {TOKEN}");
     let mut connection: Option<Connection> = None;
     for number in 0.. {
-        // The slow endpoint gets fewer than its rate.
-        let event_type = match number % 40 {
-            0 => "slow",
-            at if at % 2 == 0 => "free",
+        let event_type = match number % 2 {
+            _ if is_due(next_slow) => "slow",
+            0 => "free",
             _ => "ordered",
         };
         let subject = format!("{sender}-{event_type}");
@@ -140,6 +148,16 @@ fn send(sender: usize, places: &Places, taken: &Mutex<HashSet<String>>, stop: &A
         }
         thread::sleep(Duration::from_millis(3));
     }
+}
+
+/// The turn of the slow endpoint, of which there are so many a second over all senders.
+fn is_due(next: &Mutex<Instant>) -> bool {
+    let (mut next, now) = (lock(next), Instant::now());
+    let due = now >= *next;
+    if due {
+        *next = now + BETWEEN;
+    }
+    due
 }
 
 #[derive(Default, Debug)]
@@ -253,13 +271,14 @@ fn nodes_lose_nothing_and_hold_order_and_rate_through_faults_of_every_kind() {
     let places = Mutex::new(nodes.iter().map(|it| it.public).collect());
     let mut world = World { cluster, url, hub, nodes, faults: 0 };
     let (taken, stop) = (Mutex::new(HashSet::new()), AtomicBool::new(false));
+    let next_slow = Mutex::new(Instant::now());
     let (mut luck, mut done) = (Rng::with_seed(seed), Done::default());
     let begun = Instant::now();
     let under_load = AtomicUsize::new(0);
     thread::scope(|scope| {
         for sender in 0..SENDERS {
-            let (places, taken, stop) = (&places, &taken, &stop);
-            scope.spawn(move || send(sender, places, taken, stop));
+            let (places, next_slow, taken, stop) = (&places, &next_slow, &taken, &stop);
+            scope.spawn(move || send(sender, places, next_slow, taken, stop));
         }
         let ended = StopAtEnd(&stop);
         eventually("the load", || (lock(&taken).len() > 100).then_some(()));
