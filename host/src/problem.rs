@@ -78,9 +78,10 @@ const RETRY_AFTER_S: u32 = 5;
 impl From<QueueError> for HttpProblem {
     fn from(error: QueueError) -> Self {
         match error {
-            QueueError::Full(_) | QueueError::Behind | QueueError::Broken(_) => {
-                Self::unavailable(error.to_string())
-            }
+            QueueError::Full(_)
+            | QueueError::Behind
+            | QueueError::Crossed
+            | QueueError::Broken(_) => Self::unavailable(error.to_string()),
             QueueError::KeyReused => Self::new(StatusCode::CONFLICT, error.to_string()),
             QueueError::Pruned => Self::new(StatusCode::GONE, error.to_string()),
             QueueError::NotFound => Self::not_found(error.to_string()),

@@ -218,6 +218,9 @@ pub(crate) enum QueueError {
     /// Too much is waiting to be written; try again soon.
     #[error("store behind: more than {COMMANDS_MAX} writes wait")]
     Behind,
+    /// Another node has given the number of a new subscription meanwhile; try again soon.
+    #[error("another node changed this tenant's subscriptions at the same moment: try again")]
+    Crossed,
     /// The same idempotency key came with another body.
     #[error("this idempotency key was used for a different request")]
     KeyReused,

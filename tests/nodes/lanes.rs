@@ -347,3 +347,27 @@ fn a_subscription_made_changed_or_deleted_at_one_node_is_so_at_all() {
     let again = ask(nodes[1].admin, "POST", "/v1/subscriptions", &wanted);
     assert_eq!(again["number"], 2);
 }
+
+#[test]
+fn subscriptions_made_at_two_nodes_at_once_have_a_number_each() {
+    const EACH: usize = 15;
+    let url = shared().database();
+    let hub = hub(&url);
+    let nodes = nodes(&hub);
+    let wanted =
+        json!({ "types": ["order.*"], "url": "https://receiver.example.com/" }).to_string();
+    // One that crosses another is refused, and tried again.
+    let make = |node: &Engine| {
+        let made = client::ask(node.admin, "POST", "/v1/subscriptions", &[], wanted.as_bytes());
+        assert!(matches!(made.status, 201 | 503), "{}", made.text());
+        (made.status == 201).then_some(())
+    };
+    thread::scope(|scope| {
+        for node in &nodes {
+            scope.spawn(move || (0..EACH).for_each(|_| eventually("its turn", || make(node))));
+        }
+    });
+    let sql = "SELECT count(*), count(DISTINCT number) FROM subscriptions";
+    let all = EACH * nodes.len();
+    assert_eq!(shared().sql(name(&url), sql), format!("{all}|{all}"));
+}

@@ -120,18 +120,24 @@ async fn put(client: &impl GenericClient, it: &KeptSubscription) -> Result<(), Q
     let id = it.id.0.to_be_bytes();
     let sql = "INSERT INTO subscriptions (id, number, tenant, made_by, form, created, updated)
                VALUES ($1, $2, $3, $4, $5, $6, $7)
-               ON CONFLICT (id) DO UPDATE SET form = excluded.form, updated = excluded.updated";
+               ON CONFLICT (id) DO UPDATE SET form = excluded.form, updated = excluded.updated
+               RETURNING xmax = 0";
     let (number, created) = (signed(it.number), signed(it.created.0));
     let updated = signed(it.updated.0);
-    client
-        .execute(
+    let row = client
+        .query_one(
             sql,
             &[&id.as_slice(), &number, &it.tenant, &it.made_by, &it.form, &created, &updated],
         )
         .await?;
-    let sql = "INSERT INTO numbers (tenant, last) VALUES ($1, $2)
-               ON CONFLICT (tenant) DO UPDATE SET last = greatest(numbers.last, excluded.last)";
-    client.execute(sql, &[&it.tenant, &number]).await?;
+    if get(&row, 0)? {
+        let sql = "INSERT INTO numbers (tenant, last) VALUES ($1, $2)
+                   ON CONFLICT (tenant) DO UPDATE SET last = excluded.last
+                   WHERE numbers.last < excluded.last";
+        if client.execute(sql, &[&it.tenant, &number]).await? == 0 {
+            return Err(QueueError::Crossed);
+        }
+    }
     client.execute("DELETE FROM sealed WHERE owner = $1", &[&id.as_slice()]).await?;
     let sql = "INSERT INTO sealed (owner, purpose, name, version, until, key, value)
                VALUES ($1, $2, $3, $4, $5, $6, $7)";
