@@ -9,6 +9,17 @@ function tell(kind, data) {
   for (const listener of [...listeners]) listener(kind, data);
 }
 
+function close() {
+  clearTimeout(again);
+  source?.close();
+  source = null;
+}
+
+// A page that was left may be kept, to be gone back to: with its connection it would hold one
+// of the few that a browser opens to one host.
+addEventListener("pagehide", close);
+addEventListener("pageshow", () => listeners.size > 0 && !source && open());
+
 function open() {
   clearTimeout(again);
   source = new EventSource("/v1/stream");
@@ -28,10 +39,7 @@ export function listen(signal, listener) {
   if (!source) open();
   signal.addEventListener("abort", () => {
     listeners.delete(listener);
-    if (listeners.size > 0) return;
-    clearTimeout(again);
-    source?.close();
-    source = null;
+    if (listeners.size === 0) close();
   });
 }
 

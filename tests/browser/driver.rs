@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
@@ -33,6 +34,9 @@ const RECORD: &str = "
     addEventListener('error', (it) => window.failed.push(String(it.message ?? it.target?.src)), true);
     addEventListener('unhandledrejection', (it) => window.failed.push(String(it.reason)));
 ";
+
+/// Far less than the minute after which a browser lets go of a page it has kept.
+const LOADS_IN: Duration = Duration::from_secs(30);
 
 /// Chromium's driver, and where it listens.
 fn start_driver() -> Option<(Child, u16)> {
@@ -89,8 +93,12 @@ impl Browser {
     }
 
     /// Load a page, and wait until the dashboard has shown it.
+    #[track_caller]
     pub(crate) fn load(&self, url: &str) {
+        let begun = Instant::now();
         self.command("POST", "url", &json!({ "url": url }));
+        // A browser opens six connections to one host: pages that were left must hold none.
+        assert!(begun.elapsed() < LOADS_IN, "{url} took {:?}", begun.elapsed());
         self.shown();
     }
 

@@ -191,12 +191,15 @@ function settingValue(of, text) {
   return Number.isNaN(Number(text)) ? text : Number(text);
 }
 
+// Nobody's password: no browser is to keep it, nor to ask for whom.
+const CONCEALED = { type: "text", class: "concealed", autocomplete: "off", spellcheck: "false" };
+
 function secretsOf(it, plugin, isNew, session, again) {
   if (plugin.secrets.length === 0) return [null, () => ({})];
   const inputs = plugin.secrets.map((need) => {
     const kept = it.secrets.find((one) => one.name === need.name);
     const versions = kept?.until ? [`; ${kept.versions} in use, the oldest until `, when(kept.until)] : "";
-    const input = h("input", { type: "password", name: `secrets.${need.name}`, autocomplete: "new-password", placeholder: kept ? "stays as it is" : need.required ? "needed" : "none" });
+    const input = h("input", { ...CONCEALED, name: `secrets.${need.name}`, placeholder: kept ? "stays as it is" : need.required ? "needed" : "none" });
     const rotate = !isNew && kept && session.operate && button("Rotate", () => rotated(it, need, again), { "aria-label": `Rotate ${need.name}` });
     return [need.name, input, h("div", { class: "with-button" }, labelled(`secrets/${need.name}`, h("span", {}, `${need.name}: ${need.summary}`, versions), input), rotate)];
   });
@@ -207,7 +210,7 @@ function secretsOf(it, plugin, isNew, session, again) {
 
 async function rotated(it, need, again) {
   const given = await ask(`Rotate ${need.name}`, "The new value signs at once; the one before signs beside it for a while, so that the receiver can change over.",
-    [field("New value", h("input", { type: "password", name: "value", required: true, autocomplete: "new-password" })),
+    [field("New value", h("input", { ...CONCEALED, name: "value", required: true })),
       field("The old one is used for", select("overlap", "Overlap", OVERLAPS, "24h"))], "Rotate");
   if (!given) return;
   await post(`/v1/subscriptions/${it.id}/secrets/${encodeURIComponent(need.name)}`, given);
