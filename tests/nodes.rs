@@ -2,6 +2,7 @@
 //! kill, a pause or a broken connection the others have.
 
 mod faults;
+mod held_up;
 mod lanes;
 
 use std::collections::HashMap;

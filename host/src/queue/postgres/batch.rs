@@ -1,5 +1,6 @@
 //! One transaction for all that has gathered: a few statements of many rows, in two steps
-//! whose statements do not wait for each other's answers.
+//! whose statements do not wait for each other's answers. Where nothing in the second hangs
+//! on what the first says, both are sent at once, COMMIT included.
 //!
 //! It begins with the row of the node. If that is gone the statement fails, and with it the
 //! whole transaction: a node that was given up writes nothing.
@@ -30,7 +31,7 @@ use crate::endpoint::OrderKey;
 use crate::event::EventId;
 use crate::queue::values::signed;
 use crate::queue::writer::{Command, Fact, Owed, Reply};
-use crate::queue::{Claimed, EndpointRecord, Hold, NewDelivery, NewEvent, QueueError};
+use crate::queue::{Claimed, EndpointRecord, Hold, NewDelivery, NewEvent, QueueError, Settled};
 use follow::{Ended, Kept, Spending};
 use new::{New, Seen};
 use settle::Settlements;
@@ -242,25 +243,36 @@ impl Store {
         let keys = new::Keys::of(batch);
         let node: [&(dyn ToSql + Sync); 2] = [&self.node.number, &lease];
         let to_lock: [&(dyn ToSql + Sync); 1] = [&locks];
-        let (begun, fence, locked, saw, seen, recorded) = join!(
-            client.batch_execute("BEGIN"),
-            rows(client, &sql.fence, &node, false),
-            rows(client, &sql.lock, &to_lock, locks.is_empty()),
-            keys.see(client, &sql.see),
-            keys.seen(client, &sql.seen),
-            settlements.write(client, sql),
-        );
-        begun?;
-        fence?;
-        locked?;
-        saw?;
-        let (seen, recorded) = (new::seen(&seen?)?, recorded?);
+        let first = async {
+            let (begun, fence, locked, saw, seen, recorded) = join!(
+                client.batch_execute("BEGIN"),
+                rows(client, &sql.fence, &node, false),
+                rows(client, &sql.lock, &to_lock, locks.is_empty()),
+                keys.see(client, &sql.see),
+                keys.seen(client, &sql.seen),
+                settlements.write(client, sql),
+            );
+            begun?;
+            fence?;
+            locked?;
+            saw?;
+            Ok::<_, Failure>((new::seen(&seen?)?, recorded?))
+        };
+        let mut first = Box::pin(first);
+        let mut said = None;
+        if !keys.is_empty() || settlements.lead_on() {
+            said = Some(first.as_mut().await?);
+        }
+        let seen = said.as_mut().map(|(seen, _)| std::mem::take(seen)).unwrap_or_default();
         if batch.refuse_reused(&seen) {
             return Err(Failure::Reused);
         }
 
         // Then what follows from it.
-        let told: Vec<_> = settlements.all.iter().filter(|it| recorded.has(it)).copied().collect();
+        let mut told: Vec<&Settled> = Vec::new();
+        if let Some((_, recorded)) = &said {
+            told.extend(settlements.all.iter().filter(|it| recorded.has(it)));
+        }
         let mut news: Vec<New<'_>> = Vec::new();
         for event in batch.accepts.iter().flat_map(|it| &it.events) {
             news.push(New { event, may_begin: true });
@@ -277,6 +289,9 @@ impl Store {
             Kept::of(kept.chain(batch.keeps.iter().map(|it| &it.endpoint)), lease, &self.labels)?;
         let spent = Spending::of(&told, lease, &self.labels)?;
         let ended = Ended::of(&told, &self.labels)?;
+        if let Some(since) = settlements.released_since() {
+            self.lanes.lower_all(since);
+        }
         let claims = batch.claims.iter().map(|it| {
             waiting::claim(
                 client,
@@ -284,17 +299,31 @@ impl Store {
                 it,
                 self.labels.id(&it.route),
                 lease,
+                self.lanes.floor(&it.route),
             )
         });
-        let (wrote, inserted, keeping, spending, followers, claimed, committed) = join!(
-            events.write(client, &sql.event),
-            deliveries.write(client, &sql.delivery),
-            kept.write(client, &sql.keep),
-            spent.write(client, &sql.spend),
-            ended.write(client, &sql.follow, lease),
-            join_all(claims),
-            client.batch_execute("COMMIT"),
-        );
+        let second = async {
+            join!(
+                events.write(client, &sql.event),
+                deliveries.write(client, &sql.delivery),
+                kept.write(client, &sql.keep),
+                spent.write(client, &sql.spend),
+                ended.write(client, &sql.follow, lease),
+                join_all(claims),
+                client.batch_execute("COMMIT"),
+            )
+        };
+        let (recorded, second) = match said {
+            Some((_, recorded)) => {
+                drop(first);
+                (recorded, second.await)
+            }
+            None => {
+                let (first, second) = join!(first, second);
+                (first?.1, second)
+            }
+        };
+        let (wrote, inserted, keeping, spending, followers, claimed, committed) = second;
         wrote?;
         let parked = deliveries.parked(&inserted?)?;
         let begun = deliveries.begun();
@@ -320,6 +349,8 @@ impl Store {
         }
         for (claim, claimed) in std::mem::take(&mut batch.claims).into_iter().zip(claimed) {
             let hold = self.lanes.hold(&claim.route, self.node.lease);
+            let (before, floor) = claimed.floors(&claim);
+            self.lanes.raise(&claim.route, before, floor);
             let claimed = claimed.with_lease(&claim.route, self.node.lease, hold)?;
             self.held.extend(claimed.deliveries.iter().map(|it| signed(it.id.0)));
             let _ = owed.owe(claim.reply, Ok(claimed));

@@ -17,10 +17,11 @@ use super::ask::record_of;
 use super::connection::{Session, get};
 use super::labels::Labels;
 use super::node::Node;
+use super::waiting::Floor;
 use crate::clock::UnixMs;
 use crate::delivery::Lease;
 use crate::queue::values::unsigned;
-use crate::queue::{EndpointRecord, Hold, QueueError, Taken};
+use crate::queue::{EndpointRecord, Hold, QueueError, Taken, Waiting};
 
 /// What the writer and the watch know of the lanes.
 #[derive(Debug, Default)]
@@ -31,7 +32,8 @@ struct Known {
     own: i64,
     /// The leases of the nodes that live.
     live: Vec<i64>,
-    held: HashSet<Arc<str>>,
+    /// With each, from where a claim looks.
+    held: HashMap<Arc<str>, Floor>,
     /// Taken, and their lane in this process does not know yet.
     taken: HashMap<Arc<str>, Taken>,
     /// Nobody's though something waits, since when.
@@ -72,20 +74,48 @@ impl Lanes {
     }
 
     pub(super) fn holds(&self, route: &str) -> bool {
-        self.0.lock().held.contains(route)
+        self.0.lock().held.contains_key(route)
     }
 
     /// Does this node have the lane, or may it take it?
     pub(super) fn concerns(&self, route: &str) -> bool {
         let known = self.0.lock();
-        known.held.contains(route) || known.may_take(route)
+        known.held.contains_key(route) || known.may_take(route)
+    }
+
+    /// From where a claim looks.
+    pub(super) fn floor(&self, route: &str) -> Floor {
+        self.0.lock().held.get(route).copied().unwrap_or_default()
+    }
+
+    /// A claim that looked from `before` has seen all that is due before `floor`. What was
+    /// found meanwhile counts.
+    pub(super) fn raise(&self, route: &str, before: Floor, floor: Floor) {
+        if let Some(it) = self.0.lock().held.get_mut(route).filter(|it| **it == before) {
+            *it = floor.max(before);
+        }
+    }
+
+    /// Something waits since then, in whichever lane.
+    pub(super) fn lower_all(&self, floor: Floor) {
+        self.0.lock().held.values_mut().for_each(|it| *it = floor.min(*it));
+    }
+
+    /// A look has found this.
+    pub(super) fn lower(&self, waiting: &[(Waiting, bool)]) {
+        let mut known = self.0.lock();
+        for (Waiting { route, first_due }, _) in waiting {
+            if let Some(it) = known.held.get_mut(route) {
+                *it = (*first_due).min(*it);
+            }
+        }
     }
 
     /// What a claim may say of the lane.
     pub(super) fn hold(&self, route: &str, lease: Lease) -> Hold {
         let mut known = self.0.lock();
         match known.taken.remove(route) {
-            _ if !known.held.contains(route) => Hold::Not,
+            _ if !known.held.contains_key(route) => Hold::Not,
             Some(taken) => Hold::Taken(taken),
             None => Hold::Held(lease),
         }
@@ -102,7 +132,7 @@ impl Lanes {
         let mut wanted = Vec::new();
         {
             let known = self.0.lock();
-            for route in routes.filter(|it| !known.held.contains(*it) && known.may_take(it)) {
+            for route in routes.filter(|it| !known.held.contains_key(*it) && known.may_take(it)) {
                 wanted.push(labels.id(route)?);
             }
         }
@@ -120,7 +150,7 @@ impl Lanes {
             let moment = |it: &[i64; 2]| (UnixMs(unsigned(it[0])), unsigned(it[1]));
             let spent = spent.as_chunks::<2>().0.iter().map(moment).collect();
             let unsure = unsigned(get(row, 9)?);
-            known.held.insert(route.clone());
+            known.held.insert(route.clone(), Floor::default());
             known.free.remove(&route);
             let taken = known.taken.entry(route).or_insert_with(|| Taken {
                 lease: node.lease,
@@ -152,7 +182,7 @@ impl Lanes {
     /// After a session that broke: a statement may have been carried out whose answer never
     /// came. What only one of table and memory has is nobody's.
     pub(super) async fn compare(&self, session: &Session, node: Node) -> Result<(), QueueError> {
-        let held: Vec<Arc<str>> = self.0.lock().held.iter().cloned().collect();
+        let held: Vec<Arc<str>> = self.0.lock().held.keys().cloned().collect();
         let held: Vec<&str> = held.iter().map(|it| &**it).collect();
         let sql = "UPDATE lanes SET lease = NULL WHERE lease = $1 AND route <> ALL
                        (SELECT id FROM labels WHERE md5(text) IN
@@ -164,7 +194,7 @@ impl Lanes {
         for row in &rows {
             there.insert(get::<&str>(row, 0)?);
         }
-        self.0.lock().held.retain(|it| there.contains(&**it));
+        self.0.lock().held.retain(|it, _| there.contains(&**it));
         Ok(())
     }
 
@@ -179,7 +209,7 @@ impl Lanes {
             return Ok(Vec::new());
         }
         known.live = live;
-        Ok(known.held.iter().filter(|it| !known.is_chosen(it)).cloned().collect())
+        Ok(known.held.keys().filter(|it| !known.is_chosen(it)).cloned().collect())
     }
 
     /// Something due waits for these routes; with each, whether somebody has its lane.
@@ -192,7 +222,7 @@ impl Lanes {
         let free = free.map(|it| (it.clone(), since(it))).collect();
         known.free = free;
         let ours = due.into_iter().map(|(route, _)| route);
-        let ours = ours.filter(|it| known.held.contains(it) || known.may_take(it)).collect();
+        let ours = ours.filter(|it| known.held.contains_key(it) || known.may_take(it)).collect();
         let overdue = known.free.keys().filter(|it| known.is_overdue(it));
         (ours, overdue.cloned().collect())
     }

@@ -24,11 +24,19 @@ pub(super) struct Claim {
 /// Bodies that one claim takes into memory: an eighth of what may be in hand.
 const CLAIM_BYTES_MAX: i64 = 8 << 20;
 
+/// Before this moment nothing waits, as far as is known: entries of what has been claimed
+/// stay in the index while a long transaction keeps the database from tidying up.
+pub(super) type Floor = UnixMs;
+
+/// What another node writes can be so much older than what was claimed before it: clocks
+/// differ, and commits take their time. What is older still is found by looking.
+pub(super) const FLOOR_BEHIND_MS: u64 = 10_000;
+
 /// Rows that another node claims at the moment are passed over.
 pub(super) const CLAIM: &str = "
     WITH due AS (
         SELECT id, event, due FROM deliveries
-        WHERE route = $1 AND status = 0 AND lease IS NULL AND due <= $2
+        WHERE route = $1 AND status = 0 AND lease IS NULL AND due <= $2 AND due >= $6
         ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED),
     sized AS (
         SELECT due.id, due.event,
@@ -47,15 +55,23 @@ pub(super) const CLAIM: &str = "
 
 pub(super) const NEXT_DUE: &str = "
     SELECT min(due) FROM deliveries
-    WHERE route = $1 AND status = 0 AND lease IS NULL AND due < $2";
+    WHERE route = $1 AND status = 0 AND lease IS NULL AND due < $2 AND due >= $3";
 
 /// What a claim found.
 pub(super) struct Found {
     taken: Vec<Row>,
     next_due: Option<UnixMs>,
+    floor: Floor,
 }
 
 impl Found {
+    /// From where it looked, and from where the next claim may look: nothing that it saw
+    /// and did not take is due before that.
+    pub(super) fn floors(&self, asked: &Claim) -> (Floor, Floor) {
+        let first = self.next_due.map_or(asked.now, |it| it.min(asked.now));
+        (self.floor, UnixMs(first.0.saturating_sub(FLOOR_BEHIND_MS)))
+    }
+
     pub(super) fn with_lease(
         self,
         route: &Arc<str>,
@@ -78,15 +94,18 @@ pub(super) async fn claim(
     asked: &Claim,
     route: Result<i32, QueueError>,
     lease: i64,
+    floor: Floor,
 ) -> Result<Found, QueueError> {
     let route = route?;
     let (now, count) = (signed(asked.now.0), i64::try_from(asked.count).unwrap_or(i64::MAX));
-    let of_claim: [&(dyn ToSql + Sync); 5] = [&route, &now, &count, &lease, &CLAIM_BYTES_MAX];
-    let of_next: [&(dyn ToSql + Sync); 2] = [&route, &PARKED];
+    let from = signed(floor.0);
+    let of_claim: [&(dyn ToSql + Sync); 6] =
+        [&route, &now, &count, &lease, &CLAIM_BYTES_MAX, &from];
+    let of_next: [&(dyn ToSql + Sync); 3] = [&route, &PARKED, &from];
     let (taken, next) =
         tokio::join!(client.query(claim, &of_claim), client.query_one(next_due, &of_next));
     let next_due = get::<Option<i64>>(&next?, 0)?.map(|it| UnixMs(unsigned(it)));
-    Ok(Found { taken: taken?, next_due })
+    Ok(Found { taken: taken?, next_due, floor })
 }
 
 /// The routes that have something waiting, and when the first of it is due. The index is

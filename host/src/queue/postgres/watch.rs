@@ -30,6 +30,8 @@ pub(super) struct Watch {
     pub(super) reported: sync::watch::Receiver<Option<Report>>,
     /// The number of the last change of subscriptions that is in force here.
     pub(super) subscriptions: i64,
+    /// When it is looked again for what waits.
+    pub(super) waiting_again: Instant,
 }
 
 /// What the others are told.
@@ -52,6 +54,11 @@ pub(super) const TOLD_MAX: usize = 64;
 
 /// Between two looks at what waits: so late is what nobody was told of.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Looking for what waits takes so small a share of the time, if need be more seldom: under
+/// a long transaction it passes over all that no longer waits.
+const LOOK_SHARE: u32 = 10;
+const LOOK_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Between two looks for missing partitions.
 const DAYS_AGAIN: Duration = Duration::from_mins(10);
@@ -175,15 +182,9 @@ impl Watch {
     async fn look(&mut self, session: &Session, last: &mut Instant) -> Result<(), QueueError> {
         let now = Instant::now();
         let leave = self.lanes.look(session).await?;
-        let waiting = waiting::waiting(session).await?;
-        let at = clock::now();
-        let due = waiting.into_iter().filter(|(it, _)| it.first_due <= at);
-        let (ours, overdue) =
-            self.lanes.wait(due.map(|(it, is_held)| (it.route, is_held)).collect());
-        for route in overdue {
-            subscriptions::bury_lost(session, &route, at).await?;
+        if now >= self.waiting_again {
+            self.look_for_waiting(session).await?;
         }
-        self.hand_over(ours);
         let own = self.node.lock().lease;
         let within = (now - *last + COMMIT_MAX).as_secs_f64();
         let endpoints = lanes::changed(session, own, within).await?;
@@ -195,6 +196,23 @@ impl Watch {
         (self.handover)(Committed::news(news));
         self.subscriptions = number;
         *last = now;
+        Ok(())
+    }
+
+    async fn look_for_waiting(&mut self, session: &Session) -> Result<(), QueueError> {
+        let began = Instant::now();
+        let waiting = waiting::waiting(session).await?;
+        let pause = began.elapsed().saturating_mul(LOOK_SHARE).min(LOOK_PAUSE_MAX);
+        self.waiting_again = Instant::now() + pause;
+        self.lanes.lower(&waiting);
+        let at = clock::now();
+        let due = waiting.into_iter().filter(|(it, _)| it.first_due <= at);
+        let (ours, overdue) =
+            self.lanes.wait(due.map(|(it, is_held)| (it.route, is_held)).collect());
+        for route in overdue {
+            subscriptions::bury_lost(session, &route, at).await?;
+        }
+        self.hand_over(ours);
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use super::connection::{Session, get};
 use super::labels::Labels;
 use super::lanes::Lanes;
 use super::node::Node;
+use super::waiting::Floor;
 use super::watch::{self, Tell, Watch};
 use super::{schema, subscriptions};
 use crate::clock::{self, IdClock};
@@ -110,6 +111,7 @@ impl Store {
             handover: handover.clone(),
             reported,
             subscriptions: subscriptions::last_change(&session).await?,
+            waiting_again: Instant::now().into(),
         };
         let watching = tokio::spawn(watch.run(told));
         tracing::info!(number = node.number, "this node has joined {address}");
@@ -175,6 +177,7 @@ impl Store {
             rows.iter().map(|it| Ok(Arc::from(get::<&str>(it, 0)?))).collect();
         let routes = routes?;
         if !routes.is_empty() {
+            self.lanes.lower_all(Floor::default());
             (self.handover.0)(Committed::stored(routes));
         }
         Ok(())

@@ -33,7 +33,7 @@ pub(super) const KEEP: &str = "
 pub(super) const SPEND: &str = "
     UPDATE lanes l SET spent = v.spent::bigint[], unsure = 0
     FROM unnest($1::int[], $2::text[]) AS v (route, spent)
-    WHERE l.route = v.route AND l.lease = $3";
+    WHERE l.route = v.route AND l.lease IS NOT DISTINCT FROM $3";
 
 /// What is parked behind those that have ended goes on, in the hands of this node.
 pub(super) const FOLLOW: &str = "

@@ -30,7 +30,8 @@ pub(super) const EVENT: &str = "
                          $6::text[], $7::bytea[])";
 
 /// What another of its key is pending for, in the store or before it in the batch, is
-/// parked: due at the end of time, in nobody's hands.
+/// parked: due at the end of time, in nobody's hands. Not EXISTS, for which the planner may
+/// read all that is pending; and the newest first, because the oldest may have ended.
 pub(super) const DELIVERY: &str = "
     INSERT INTO deliveries (id, event, route, endpoint, status, lease, due, attempts, key, place)
     SELECT v.id, v.event, v.route, v.endpoint, 0,
@@ -41,9 +42,10 @@ pub(super) const DELIVERY: &str = "
                 $7::bigint[], $8::bool[]) WITH ORDINALITY
         AS v (id, event, route, endpoint, lease, due, key, behind, n)
     CROSS JOIN LATERAL (
-        SELECT v.behind OR (v.key IS NOT NULL AND EXISTS (
-            SELECT 1 FROM deliveries p
-            WHERE p.route = v.route AND p.key = v.key AND p.status = 0)) AS parked) h
+        SELECT v.behind OR (v.key IS NOT NULL AND (
+            SELECT true FROM deliveries p
+            WHERE p.route = v.route AND p.key = v.key AND p.status = 0
+            ORDER BY p.place DESC LIMIT 1) IS NOT NULL) AS parked) h
     ORDER BY v.n
     RETURNING id, due = 9223372036854775807";
 
@@ -100,6 +102,10 @@ impl Keys {
             keys.events.push(event);
         }
         keys
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     pub(super) async fn see(

@@ -1,5 +1,9 @@
 //! What happened to deliveries in hand, as columns. A row is changed only where it still
 //! has the lease under which that happened.
+//!
+//! It is found by its id alone: no index answers `IS NOT DISTINCT FROM`. That of leases is
+//! small, so the planner likes it, but while a long transaction keeps the database from
+//! tidying up it has an entry for all that has ended since.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,6 +15,7 @@ use super::super::connection::get;
 use super::super::rows::text;
 use super::{Failure, Statements, rows};
 use crate::attempt::Attempt;
+use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::{DeliveryId, Lease, Next};
 use crate::queue::values::{signed, status_number};
 use crate::queue::writer::Fact;
@@ -28,7 +33,7 @@ pub(super) const ATTEMPTED: &str = "
         UPDATE deliveries d SET lease = NULL, status = v.status, due = v.due,
             attempts = v.number, status_code = v.status_code,
             error = v.error_code || ': ' || v.error
-        FROM v WHERE d.id = v.id AND d.lease = v.lease RETURNING d.id),
+        FROM v WHERE d.id = v.id AND d.lease IS NOT DISTINCT FROM v.lease RETURNING d.id),
     kept AS (
         INSERT INTO attempts (delivery, number, started, duration_us, outcome, status_code,
             error_code, error, method, url, headers, body, excerpt, snapshot, plugins)
@@ -42,12 +47,12 @@ pub(super) const DECLINED: &str = "
         error = coalesce(v.error, d.error)
     FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::text[])
         AS v (id, lease, status, due, error)
-    WHERE d.id = v.id AND d.lease = v.lease RETURNING d.id";
+    WHERE d.id = v.id AND d.lease IS NOT DISTINCT FROM v.lease RETURNING d.id";
 
 pub(super) const RELEASED: &str = "
     UPDATE deliveries d SET lease = NULL
     FROM unnest($1::bigint[], $2::bigint[]) AS v (id, lease)
-    WHERE d.id = v.id AND d.lease = v.lease RETURNING d.id";
+    WHERE d.id = v.id AND d.lease IS NOT DISTINCT FROM v.lease RETURNING d.id";
 
 /// Every fact of a batch.
 #[derive(Default)]
@@ -91,6 +96,18 @@ impl<'f> Settlements<'f> {
             }
         }
         settlements
+    }
+
+    /// Does anything follow from them that is to be written too?
+    pub(super) fn lead_on(&self) -> bool {
+        self.all.iter().any(|it| {
+            !it.raised.is_empty() || it.health.is_some() || it.spent.is_some() || it.slot.is_some()
+        })
+    }
+
+    /// What is given back is due at this moment or after it.
+    pub(super) fn released_since(&self) -> Option<UnixMs> {
+        self.released.iter().map(|(id, _)| ms_of_id(id.0)).min()
     }
 
     pub(super) fn deliveries(&self) -> impl Iterator<Item = (DeliveryId, Lease)> {
