@@ -140,7 +140,7 @@ impl IdClock {
 }
 
 /// How far the clocks of nodes may be apart for their ids to be in one order.
-const AHEAD_MAX: Duration = Duration::from_mins(1);
+pub(crate) const AHEAD_MAX: Duration = Duration::from_mins(1);
 
 /// The smallest id made at or after this moment; the largest id there is for one
 /// after the year 2248.

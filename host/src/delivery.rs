@@ -33,7 +33,7 @@ pub(crate) struct DeliveryId(pub(crate) u64);
 
 /// What a delivery is in hand by. The store gives it, and takes nothing down that comes
 /// with one that it has ended since.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease(pub(crate) i64);
 
 impl Lease {

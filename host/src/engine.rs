@@ -75,7 +75,10 @@ impl Engine {
             while let Some(mut committed) = commits.recv().await {
                 committed.answer();
                 let Some(engine) = weak.upgrade() else { return };
-                let _ = follow.send(std::mem::take(&mut committed.news.subscriptions));
+                let changed = std::mem::take(&mut committed.news.subscriptions);
+                if !changed.is_empty() {
+                    let _ = follow.send(changed);
+                }
                 engine.lanes.take_over(committed);
             }
         });

@@ -138,7 +138,7 @@ impl Lanes {
         let lane = lanes.entry(route.clone()).or_insert_with(|| {
             let (engine, shared) = (self.engine.clone(), self.shared.clone());
             // With a store of its own a process has every lane.
-            let hold = (!shared.tenure.is_shared()).then_some(Lease::default());
+            let hold = (!shared.tenure.is_shared()).then_some(Lease::OF_THE_PROCESS);
             let state = Mutex::new(State::new(hold));
             Arc::new(Lane { route: route.clone(), engine, shared, state })
         });
@@ -160,8 +160,10 @@ impl Lanes {
         for route in committed.stored {
             self.of(&route).stored();
         }
-        if let Some(engine) = self.engine.upgrade() {
-            self.hand_over(&committed.news.leave);
+        self.hand_over(&committed.news.leave);
+        if !committed.news.endpoints.is_empty()
+            && let Some(engine) = self.engine.upgrade()
+        {
             self.follow(&engine.snapshot(), committed.news.endpoints);
         }
     }

@@ -74,16 +74,16 @@ fn reencrypt(hub: Hub) -> anyhow::Result<bool> {
         bail!("there is no key: give one in {}", vault::VARIABLE);
     };
     let vault = Vault::new(&keys);
-    let resealed = reseal(store, |owner, it| {
+    let resealing = reseal(store, |owner, it| {
         if vault.is_newest(&it.sealed.key) {
             return Ok(None);
         }
         let text = it.open(&vault, owner)?;
         Ok(Some(vault.seal(it.place(owner), &text)))
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let resealed = runtime.block_on(resealed);
-    let (all, changed) = resealed.with_context(|| format!("nothing was changed in {store}"))?;
+    let (all, changed) = block_on(async {
+        resealing.await.with_context(|| format!("nothing was changed in {store}"))
+    })?;
     say(format!("{changed} of {all} secrets sealed anew; all are sealed with the key {newest}"))?;
     Ok(true)
 }

@@ -362,14 +362,10 @@ pub(super) async fn follow(
                 tracing::error!(subscription = %id, %error, "could not follow another node");
             }
         }
-        let deleted: Vec<Change> = changed.deleted.into_iter().map(Change::Deleted).collect();
+        let deleted: Vec<_> = changed.deleted.iter().copied().map(Change::Deleted).collect();
         if !deleted.is_empty() {
             engine.put_in_force(&engine.snapshot(), &deleted, clock::now());
-            for change in deleted {
-                if let Change::Deleted(id) = change {
-                    engine.lanes.forget(&id.to_string());
-                }
-            }
+            changed.deleted.iter().for_each(|id| engine.lanes.forget(&id.to_string()));
         }
     }
 }

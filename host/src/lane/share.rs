@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 use tokio::time::sleep;
@@ -16,7 +17,7 @@ use crate::queue::{EndpointRecord, Hold, Queue, Taken};
 use crate::snapshot::Snapshot;
 
 /// How soon a process whose lease may have ended looks again whether it has been renewed.
-const LEASE_LOOK_MS: u64 = 100;
+const LEASE_LOOK: Duration = Duration::from_millis(100);
 
 impl Lanes {
     /// Another node is to have these. What is under way comes to its end first.
@@ -143,7 +144,7 @@ impl Lane {
             state.ready.drain(..).partition(|(it, _)| tenure.is(it.lease));
         state.ready = kept;
         if !state.ready.is_empty() {
-            self.pause(&mut state, UnixMs(clock::now().0 + LEASE_LOOK_MS));
+            self.pause(&mut state, clock::steady().plus(LEASE_LOOK));
         }
         // Slots lock the lane.
         drop(state);

@@ -152,6 +152,7 @@ impl Store {
     fn insert_event(
         &mut self,
         event: &Event,
+        sum: i64,
         key: Option<&DuplicateKey>,
     ) -> Result<Option<EventId>, QueueError> {
         if let Some(DuplicateKey { key, body }) = key {
@@ -180,7 +181,7 @@ impl Store {
             signed(event.time.0),
             attributes_text(&event.attributes),
             &*event.data,
-            sums::of_event(event),
+            sum,
         ])?;
         self.columns.event(&self.connection, event)?;
         Ok(None)
@@ -192,6 +193,7 @@ impl Store {
         &mut self,
         delivery: &NewDelivery,
         event: &Event,
+        of_event: i64,
         leased: bool,
     ) -> Result<bool, QueueError> {
         let route = self.labels.id(&self.connection, &delivery.route)?;
@@ -209,7 +211,7 @@ impl Store {
             leased && !parked,
             due,
             delivery.key.map(|it| it.0),
-            sums::of_delivery(delivery.id, event.id, &delivery.route, sums::of_event(event)),
+            sums::of_delivery(delivery.id, event.id, &delivery.route, of_event),
         ])?;
         self.index_delivery(delivery.id, event, &delivery.route, &delivery.endpoint)?;
         Ok(parked)

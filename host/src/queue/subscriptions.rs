@@ -82,6 +82,12 @@ pub(crate) struct ChangedSubscriptions {
     pub(crate) deleted: Vec<SubscriptionId>,
 }
 
+impl ChangedSubscriptions {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.deleted.is_empty()
+    }
+}
+
 /// What a delivery says as its error whose subscription is gone.
 pub(super) const DELETED: &str = "subscription.deleted: its subscription was deleted";
 

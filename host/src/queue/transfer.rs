@@ -199,10 +199,6 @@ pub(crate) struct Transferred {
     pub(crate) keys: Vec<String>,
 }
 
-/// Clocks of nodes follow ids that are ahead so far and no farther: beyond it a new id
-/// could be one that is moved.
-const AHEAD_MAX_MS: u64 = 60_000;
-
 /// Move all of a file that no engine has open into a database that no engine uses.
 pub(crate) async fn transfer(
     from: &Path,
@@ -212,7 +208,8 @@ pub(crate) async fn transfer(
     let export = Export::open(from)?;
     let now = clock::now();
     let last = clock::ms_of_id(export.last_id()?);
-    if last.0 > now.0.saturating_add(AHEAD_MAX_MS) {
+    // Nodes do not follow ids that are farther ahead: a new one could be one that is moved.
+    if last > now.plus(clock::AHEAD_MAX) {
         let text = format!("the newest row was made at {last}, and it is {now}: wait until then");
         return Err(QueueError::Broken(text.into()));
     }

@@ -1,6 +1,7 @@
 //! What is due, and who takes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -30,7 +31,7 @@ pub(super) type Floor = UnixMs;
 
 /// What another node writes can be so much older than what was claimed before it: clocks
 /// differ, and commits take their time. What is older still is found by looking.
-pub(super) const FLOOR_BEHIND_MS: u64 = 10_000;
+pub(super) const FLOOR_BEHIND: Duration = Duration::from_secs(10);
 
 /// Rows that another node claims at the moment are passed over.
 pub(super) const CLAIM: &str = "
@@ -69,7 +70,7 @@ impl Found {
     /// and did not take is due before that.
     pub(super) fn floors(&self, asked: &Claim) -> (Floor, Floor) {
         let first = self.next_due.map_or(asked.now, |it| it.min(asked.now));
-        (self.floor, UnixMs(first.0.saturating_sub(FLOOR_BEHIND_MS)))
+        (self.floor, first.minus(FLOOR_BEHIND))
     }
 
     pub(super) fn with_lease(

@@ -205,7 +205,7 @@ impl Watch {
         let pause = began.elapsed().saturating_mul(LOOK_SHARE).min(LOOK_PAUSE_MAX);
         self.waiting_again = Instant::now() + pause;
         self.lanes.lower(&waiting);
-        let at = clock::now();
+        let at = clock::steady();
         let due = waiting.into_iter().filter(|(it, _)| it.first_due <= at);
         let (ours, overdue) =
             self.lanes.wait(due.map(|(it, is_held)| (it.route, is_held)).collect());

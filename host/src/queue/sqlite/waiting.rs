@@ -74,7 +74,7 @@ impl Store {
             .query_row(params![label, PARKED], |row| {
                 Ok(row.get::<_, Option<i64>>(0)?.map(|it| UnixMs(unsigned(it))))
             })?;
-        Ok(Claimed { hold: Hold::Held(Lease::default()), deliveries, next_due })
+        Ok(Claimed { hold: Hold::Held(Lease::OF_THE_PROCESS), deliveries, next_due })
     }
 
     /// Does a delivery of this key wait or run already? What has no key waits for none.
@@ -220,7 +220,6 @@ fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Result<Delivery, DeliveryId>> 
         let (of_event, of_delivery) = (row.get::<_, Option<i64>>(11)?, row.get(12)?);
         let Some(of_event) = of_event else { return Ok(Some(delivery)) };
         let Delivery { event, route, .. } = &delivery;
-        // The other mistake of the control: it sends what it reads.
         let whole = sums::of_event(event) == of_event
             && Some(sums::of_delivery(id, event.id, route, of_event)) == of_delivery;
         // The other mistake of the control: it sends what it reads.

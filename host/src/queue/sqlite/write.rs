@@ -2,7 +2,7 @@
 
 use std::vec;
 
-use super::Store;
+use super::{Store, sums};
 use crate::delivery::{Delivery, DeliveryId, Lease, Status};
 use crate::event::EventId;
 use crate::queue::writer::{Command, Fact, Owed};
@@ -49,9 +49,10 @@ impl Store {
     /// An event of the engine's own: nobody waits for it, and its deliveries wait
     /// in the store.
     fn raise(&mut self, owed: &mut Owed, event: &NewEvent) -> Result<(), QueueError> {
-        self.insert_event(&event.event, None)?;
+        let sum = sums::of_event(&event.event);
+        self.insert_event(&event.event, sum, None)?;
         for delivery in &event.deliveries {
-            self.insert_delivery(delivery, &event.event, false)?;
+            self.insert_delivery(delivery, &event.event, sum, false)?;
             owed.stored.push(delivery.route.clone());
         }
         Ok(())
@@ -136,14 +137,16 @@ impl Store {
         accepted: &mut Vec<EventId>,
     ) -> Result<(), QueueError> {
         for NewEvent { event, duplicate_key, deliveries } in events {
-            if let Some(first) = self.insert_event(&event, duplicate_key.as_ref())? {
+            let sum = sums::of_event(&event);
+            if let Some(first) = self.insert_event(&event, sum, duplicate_key.as_ref())? {
                 accepted.push(first);
                 continue;
             }
             accepted.push(event.id);
             for delivery in deliveries {
                 // What waits behind another gives its room back; its turn brings new room.
-                let parked = self.insert_delivery(&delivery, &event, delivery.slot.is_some())?;
+                let leased = delivery.slot.is_some();
+                let parked = self.insert_delivery(&delivery, &event, sum, leased)?;
                 let NewDelivery { id, route, key, slot, .. } = delivery;
                 match slot {
                     _ if parked => {}
