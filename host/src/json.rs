@@ -11,14 +11,37 @@ use serde_json::value::RawValue;
 /// The text of the value at a JSON pointer (RFC 6901). Where a name occurs
 /// twice, the last counts, as in most parsers.
 pub(crate) fn field<'a>(bytes: &'a [u8], pointer: &str) -> Option<&'a str> {
-    if !(pointer.is_empty() || pointer.starts_with('/')) {
-        return None;
-    }
-    let path: Vec<String> = pointer.split('/').skip(1).map(unescape).collect();
+    let mut found = [None];
+    find(bytes, &[path(pointer)], &mut found);
+    found[0]
+}
+
+/// How many pointers are followed at once.
+pub(crate) const POINTERS_MAX: usize = 64;
+
+/// The same for each of up to [`POINTERS_MAX`] pointers, in one pass.
+pub(crate) fn fields<'a>(bytes: &'a [u8], pointers: &[String]) -> Vec<Option<&'a str>> {
+    let paths: Vec<_> = pointers.iter().take(POINTERS_MAX).map(|it| path(it)).collect();
+    let mut found = vec![None; pointers.len()];
+    find(bytes, &paths, &mut found);
+    found
+}
+
+/// None when it is no pointer: it leads nowhere.
+type Path = Option<Vec<String>>;
+
+fn path(pointer: &str) -> Path {
+    let is_pointer = pointer.is_empty() || pointer.starts_with('/');
+    is_pointer.then(|| pointer.split('/').skip(1).map(unescape).collect())
+}
+
+fn find<'a>(bytes: &'a [u8], paths: &[Path], found: &mut [Option<&'a str>]) {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let found = At(&path).deserialize(&mut json).ok()?;
-    json.end().ok()?;
-    found.map(RawValue::get)
+    let wanted = Wanted::of(paths, |path| path.is_some());
+    let read = At { paths, depth: 0, wanted, found }.deserialize(&mut json);
+    if read.and_then(|()| json.end()).is_err() {
+        found.fill(None);
+    }
 }
 
 /// The string at a JSON pointer, unescaped.
@@ -37,106 +60,165 @@ fn unescape(token: &str) -> String {
     token.replace("~1", "/").replace("~0", "~")
 }
 
-/// The value at the end of a path, looked for while the rest is skipped.
-struct At<'p>(&'p [String]);
+/// Which of the paths, a bit for each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Wanted(u64);
 
-impl<'de> DeserializeSeed<'de> for At<'_> {
-    type Value = Option<&'de RawValue>;
+impl Wanted {
+    const NONE: Self = Self(0);
 
-    fn deserialize<D: de::Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
-        match self.0.is_empty() {
-            true => <&RawValue>::deserialize(json).map(Some),
-            false => json.deserialize_any(self),
-        }
+    fn of(paths: &[Path], is: impl Fn(&Path) -> bool) -> Self {
+        let bits = paths.iter().enumerate().filter(|(_, path)| is(path)).map(|(at, _)| 1 << at);
+        Self(bits.fold(0, |all, bit: u64| all | bit))
+    }
+
+    fn each(self) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let at = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(at)
+        })
     }
 }
 
-impl<'de> Visitor<'de> for At<'_> {
-    type Value = Option<&'de RawValue>;
+/// The values at the ends of paths, looked for while the rest is skipped.
+struct At<'p, 'f, 'de> {
+    paths: &'p [Path],
+    /// How many tokens of the wanted paths led here.
+    depth: usize,
+    wanted: Wanted,
+    found: &'f mut [Option<&'de str>],
+}
+
+impl At<'_, '_, '_> {
+    /// The next token of a wanted path.
+    fn token(&self, at: usize) -> Option<&str> {
+        self.paths[at].as_ref()?.get(self.depth).map(String::as_str)
+    }
+
+    /// Those of the wanted whose next token is such.
+    fn whose(&self, is: impl Fn(Option<&str>) -> bool) -> Wanted {
+        let bits = self.wanted.each().filter(|at| is(self.token(*at))).map(|at| 1 << at);
+        Wanted(bits.fold(0, |all, bit: u64| all | bit))
+    }
+}
+
+impl<'de> At<'_, '_, 'de> {
+    /// One step further, for these.
+    fn next(&mut self, wanted: Wanted) -> At<'_, '_, 'de> {
+        // Of a name that occurs twice, the last counts.
+        wanted.each().for_each(|at| self.found[at] = None);
+        At { paths: self.paths, depth: self.depth + 1, wanted, found: self.found }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for At<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: de::Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        let here = self.whose(|token| token.is_none());
+        if here == Wanted::NONE {
+            return json.deserialize_any(self);
+        }
+        let value = <&RawValue>::deserialize(json)?.get();
+        here.each().for_each(|at| self.found[at] = Some(value));
+        let deeper = Wanted(self.wanted.0 & !here.0);
+        if deeper != Wanted::NONE {
+            let mut json = serde_json::Deserializer::from_str(value);
+            let within = At { wanted: deeper, ..self };
+            within.deserialize(&mut json).map_err(de::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for At<'_, '_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (name, rest) = self.0.split_first().expect("deserialize has seen that it is not empty");
-        let mut found = None;
-        while let Some(is_it) = map.next_key_seed(Is(name))? {
-            match is_it {
-                true => found = map.next_value_seed(At(rest))?,
-                false => drop(map.next_value::<IgnoredAny>()?),
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(wanted) = map.next_key_seed(Named(&self))? {
+            match wanted {
+                Wanted::NONE => drop(map.next_value::<IgnoredAny>()?),
+                some => map.next_value_seed(self.next(some))?,
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let (token, rest) =
-            self.0.split_first().expect("deserialize has seen that it is not empty");
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
         // RFC 6901 §4: digits without a leading zero.
-        let index = match token.as_str() {
+        let index = |token: &str| match token {
             "0" => Some(0),
             digits if digits.starts_with(|it: char| matches!(it, '1'..='9')) => digits.parse().ok(),
             _ => None,
         };
-        let mut found = None;
-        for at in 0_usize.. {
-            let more = match index == Some(at) {
-                true => items.next_element_seed(At(rest))?.map(|value| found = value).is_some(),
-                false => items.next_element::<IgnoredAny>()?.is_some(),
+        let places: Vec<(usize, usize)> = (self.wanted.each())
+            .filter_map(|at| Some((at, index(self.token(at)?)?)))
+            .collect();
+        for place in 0_usize.. {
+            let here = places.iter().filter(|(_, it)| *it == place);
+            let wanted = Wanted(here.fold(0, |all, (at, _)| all | 1 << at));
+            let more = match wanted {
+                Wanted::NONE => items.next_element::<IgnoredAny>()?.is_some(),
+                some => items.next_element_seed(self.next(some))?.is_some(),
             };
             if !more {
                 break;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 }
 
-/// Is the key this name? Compared where it lies, without a copy.
-struct Is<'p>(&'p str);
+/// Who wants the value of this key? Compared where it lies, without a copy.
+struct Named<'a, 'p, 'f, 'de>(&'a At<'p, 'f, 'de>);
 
-impl<'de> DeserializeSeed<'de> for Is<'_> {
-    type Value = bool;
+impl<'de> DeserializeSeed<'de> for Named<'_, '_, '_, '_> {
+    type Value = Wanted;
 
-    fn deserialize<D: de::Deserializer<'de>>(self, key: D) -> Result<bool, D::Error> {
+    fn deserialize<D: de::Deserializer<'de>>(self, key: D) -> Result<Wanted, D::Error> {
         key.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Is<'_> {
-    type Value = bool;
+impl Visitor<'_> for Named<'_, '_, '_, '_> {
+    type Value = Wanted;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
-        Ok(key == self.0)
+    fn visit_str<E>(self, key: &str) -> Result<Wanted, E> {
+        Ok(self.0.whose(|token| token == Some(key)))
     }
 }
 
@@ -167,6 +249,10 @@ mod tests {
         ] {
             check(absent, None);
         }
+        let pointers = ["/a/b/0", "x", "", "/a", "/a/b/1/c~0~1d", "/d", "/x"].map(str::to_owned);
+        let each: Vec<_> = pointers.iter().map(|it| field(json.as_bytes(), it)).collect();
+        assert_eq!(fields(json.as_bytes(), &pointers), each);
+        assert_eq!(fields(b"{} x", &pointers), [None; 7]);
         assert_eq!(text(br#"{"s":"\u00e4\n"}"#, "/s").as_deref(), Some("ä\n"));
         assert_eq!(text(br#"{"s":1}"#, "/s"), None);
     }

@@ -11,5 +11,9 @@ wasmtime::component::bindgen!({
         "plugpost:plugin/subscriptions.draft": super::desk::DraftHandle,
         "plugpost:plugin/subscriptions.caller": super::desk::CallerHandle,
     },
-    imports: { "plugpost:plugin/subscriptions": trappable },
+    imports: {
+        "plugpost:plugin/events.[method]event.fields": trappable,
+        "plugpost:plugin/requests.[method]inbound.fields": trappable,
+        "plugpost:plugin/subscriptions": trappable,
+    },
 });

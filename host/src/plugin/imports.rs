@@ -20,7 +20,7 @@ use super::wasi::Wasi;
 use crate::clock::UnixMs;
 use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE, is_own};
 use crate::json;
-use crate::subscription::desk::Caller;
+use crate::subscription::desk::{Caller, Excess};
 
 /// Stands for the event in hand.
 #[derive(Debug)]
@@ -150,6 +150,20 @@ impl Call {
         }
     }
 
+    /// Some values of the body, which a guest cannot have again and again in one crossing.
+    fn values(&self, pointers: &[String]) -> wasmtime::Result<Vec<Option<String>>> {
+        let body = self.input.body();
+        let found = json::fields(body, pointers);
+        let bytes: usize = found.iter().flatten().map(|it| it.len()).sum();
+        if pointers.len() > json::POINTERS_MAX || bytes > 2 * body.len() {
+            let max = json::POINTERS_MAX;
+            let message =
+                format!("fields: more than {max} pointers, or the body more than twice over");
+            return Err(Excess { code: "plugin.output", message }.into());
+        }
+        Ok(found.into_iter().map(|it| it.map(str::to_owned)).collect())
+    }
+
     /// What is to be signed. A deadline does not reach into a host call, so what
     /// one call can ask for is bounded: every scheme signs the body once.
     fn parts<'a>(&'a self, parts: &'a [wit_secrets::Part]) -> Result<Vec<&'a [u8]>, String> {
@@ -168,6 +182,9 @@ impl Call {
 
 /// Ids, timestamps and the like beside the body in what is signed.
 const PARTS_BYTES_MAX: usize = 64 << 10;
+
+/// Ways to sign in one call: twice as many as there are algorithms.
+const SCHEMES_MAX: usize = 8;
 
 /// The name of a level.
 const LEVEL_BYTES_MAX: usize = 16;
@@ -234,6 +251,14 @@ impl events::HostEvent for Call {
         json::text(self.input.body(), &pointer)
     }
 
+    fn fields(
+        &mut self,
+        _: Resource<EventHandle>,
+        pointers: Vec<String>,
+    ) -> wasmtime::Result<Vec<Option<String>>> {
+        self.values(&pointers)
+    }
+
     fn drop(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<()> {
         Ok(())
     }
@@ -270,6 +295,14 @@ impl requests::HostInbound for Call {
 
     fn text(&mut self, _: Resource<InboundHandle>, pointer: String) -> Option<String> {
         json::text(self.input.body(), &pointer)
+    }
+
+    fn fields(
+        &mut self,
+        _: Resource<InboundHandle>,
+        pointers: Vec<String>,
+    ) -> wasmtime::Result<Vec<Option<String>>> {
+        self.values(&pointers)
     }
 
     fn json_error(&mut self, _: Resource<InboundHandle>) -> Option<String> {
@@ -337,6 +370,19 @@ impl wit_secrets::Host for Call {
         parts: Vec<wit_secrets::Part>,
     ) -> Result<Vec<Vec<u8>>, String> {
         self.secrets.sign(&secret, &algorithm, &self.parts(&parts)?)
+    }
+
+    fn signatures(
+        &mut self,
+        secret: String,
+        encoding: String,
+        schemes: Vec<(String, String)>,
+        parts: Vec<wit_secrets::Part>,
+    ) -> Result<Vec<String>, String> {
+        if schemes.len() > SCHEMES_MAX {
+            return Err(format!("more than {SCHEMES_MAX} schemes"));
+        }
+        self.secrets.signatures(&secret, &encoding, &schemes, &self.parts(&parts)?)
     }
 
     fn verify(

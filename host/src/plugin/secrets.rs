@@ -6,6 +6,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
@@ -182,6 +183,37 @@ impl Secrets {
             Material::Symmetric(_) | Material::Verifying(_) => None,
         });
         Ok(signing.collect())
+    }
+
+    /// As text: algorithm by algorithm, each with what stands before it.
+    pub(crate) fn signatures(
+        &self,
+        name: &str,
+        encoding: &str,
+        schemes: &[(String, String)],
+        parts: &[&[u8]],
+    ) -> Result<Vec<String>, String> {
+        let write: fn(&[u8], &mut String) = match encoding {
+            "base64" => |bytes, text| BASE64_STANDARD.encode_string(bytes, text),
+            "base64url" => |bytes, text| BASE64_URL_SAFE_NO_PAD.encode_string(bytes, text),
+            "hex" => |bytes, text| text.push_str(&hex::encode(bytes)),
+            _ => {
+                return Err(format!("there is no encoding `{encoding}`: base64, base64url, hex"));
+            }
+        };
+        let mut written = Vec::with_capacity(1);
+        for (algorithm, before) in schemes {
+            let made = match algorithm.as_str() {
+                "ed25519" => self.sign(name, algorithm, parts)?,
+                _ => self.hmac(name, algorithm, parts)?,
+            };
+            written.extend(made.iter().map(|bytes| {
+                let mut text = before.clone();
+                write(bytes, &mut text);
+                text
+            }));
+        }
+        Ok(written)
     }
 
     pub(crate) fn verify(

@@ -8,7 +8,7 @@
 mod api;
 
 use plugpost_plugin::credentials::CustomHeaders;
-use plugpost_plugin::json::Object;
+use plugpost_plugin::json::{self, Object};
 use plugpost_plugin::standard_webhooks::{Scheme, TOLERANCE_S};
 use plugpost_plugin::{
     Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
@@ -257,9 +257,10 @@ fn duplicate_key(request: &Inbound, scope: &str, subject: Option<&str>) -> Optio
 }
 
 fn is_envelope(event: &Event, scope: &str) -> bool {
-    event.text("/scope").is_some_and(|it| it == scope)
-        && event.text("/store_id").is_some()
-        && event.field("/data").is_some()
+    let [said, store_id, data] = event.fields_at(["/scope", "/store_id", "/data"]);
+    said.and_then(|it| json::text(&it)).is_some_and(|it| it == scope)
+        && store_id.is_some_and(|it| it.starts_with('"'))
+        && data.is_some()
 }
 
 /// Forty hexadecimal digits, the same at every attempt and for no other event.

@@ -7,7 +7,7 @@
 
 mod api;
 
-use plugpost_plugin::json::{Object, quoted};
+use plugpost_plugin::json::{self, Object, quoted};
 use plugpost_plugin::standard_webhooks::{Scheme, TOLERANCE_S};
 use plugpost_plugin::{
     Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
@@ -134,17 +134,19 @@ impl Transform for Buildr {
         if !EVENTS.contains(&event_type.as_str()) {
             return Err(Failure::unknown_type("Buildr", &event_type));
         }
-        let id = event.id_at("/id").or_else(|| event.subject()).ok_or_else(|| {
-            Failure::reject("no-id", "the event has neither an id in its data nor a subject")
-        })?;
-        let url = match event.text("/url") {
-            Some(url) => url,
-            None => self.url_of(&event_type, &id)?,
+        let [id, url] = event.fields_at(["/id", "/url"]);
+        let text = id.as_deref().and_then(json::id);
+        let (id, text) = match id.zip(text) {
+            Some(given) => given,
+            None => event.subject().map(|it| (number_or_text(&it), it)).ok_or_else(|| {
+                Failure::reject("no-id", "the event has neither an id in its data nor a subject")
+            })?,
         };
-        let id_json = event.field("/id").filter(|_| event.id_at("/id").is_some());
-        let body = Object::new()
-            .json("id", &id_json.unwrap_or_else(|| number_or_text(&id)))
-            .text("url", &url);
+        let url = match url.filter(|it| it.starts_with('"')) {
+            Some(url) => url,
+            None => quoted(&self.url_of(&event_type, &text)?),
+        };
+        let body = Object::new().json("id", &id).json("url", &url);
         Ok(Message::json(body.finish()))
     }
 }

@@ -8,7 +8,7 @@
 mod api;
 
 use plugpost_plugin::credentials::{Credential, CustomHeaders, username_problem};
-use plugpost_plugin::json::Object;
+use plugpost_plugin::json::{self, Object};
 use plugpost_plugin::{
     Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
     Problem, Received, Rejection, Source, Transform, custom_headers_schema, export, rfc3339,
@@ -146,9 +146,10 @@ impl Auth for Ordermentum {
 
 /// True for what Ordermentum itself sent: a relayed event is not wrapped twice.
 fn is_envelope(event: &Event, event_type: &str) -> bool {
-    event.text("/event").is_some_and(|it| it == event_type)
-        && event.text("/timestamp").is_some()
-        && event.field("/data").is_some()
+    let [said, timestamp, data] = event.fields_at(["/event", "/timestamp", "/data"]);
+    said.and_then(|it| json::text(&it)).is_some_and(|it| it == event_type)
+        && timestamp.is_some_and(|it| it.starts_with('"'))
+        && data.is_some()
 }
 
 export!(Ordermentum: source, transform, auth, webhook_api);

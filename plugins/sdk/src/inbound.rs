@@ -1,5 +1,6 @@
 //! What sources ask of a request beyond what the host answers by itself.
 
+use crate::event::array;
 use crate::{Inbound, Rejection, json};
 
 impl Inbound {
@@ -11,7 +12,12 @@ impl Inbound {
 
     /// The id at a JSON pointer, a string or a number, as text.
     pub fn id_at(&self, pointer: &str) -> Option<String> {
-        json::id(self.text(pointer), || self.field(pointer))
+        json::id(&self.field(pointer)?)
+    }
+
+    /// The values at some JSON pointers, in one crossing, as `field` gives each.
+    pub fn fields_at<const N: usize>(&self, pointers: [&str; N]) -> [Option<String>; N] {
+        array(self.fields(&pointers.map(Into::into)))
     }
 
     /// The text at a JSON pointer, or 400: the sender left it out.

@@ -41,12 +41,20 @@ pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("every text is a JSON string, and memory is the only writer")
 }
 
+/// Text from a JSON string, unescaped; none when it is another value.
+pub fn text(json: &str) -> Option<String> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(inner.into());
+    }
+    serde_json::from_str(json).ok()
+}
+
 /// An id as text, whether its JSON text is a string's or a number's: platforms
-/// disagree, some with themselves. `text` and `field` are what the host finds
-/// at the same pointer.
-pub(crate) fn id(text: Option<String>, field: impl FnOnce() -> Option<String>) -> Option<String> {
-    let is_number = |it: &String| it.starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    text.or_else(|| field().filter(is_number)).filter(|it| !it.is_empty())
+/// disagree, some with themselves.
+pub fn id(json: &str) -> Option<String> {
+    let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    if is_number { Some(json.into()) } else { text(json).filter(|it| !it.is_empty()) }
 }
 
 #[cfg(test)]

@@ -23,6 +23,18 @@ pub fn sign(secret: &str, algorithm: &str, parts: &[Part]) -> Result<Vec<Vec<u8>
     wit::sign(secret, algorithm, parts)
 }
 
+/// What [`hmac`] and [`sign`] give, as text: for each algorithm with what stands before
+/// its signatures, one for each active version whose key can do it, newest first.
+/// Encodings: `base64`, `base64url` (unpadded), `hex`.
+pub fn signatures(
+    secret: &str,
+    encoding: &str,
+    schemes: &[(String, String)],
+    parts: &[Part],
+) -> Result<Vec<String>, String> {
+    wit::signatures(secret, encoding, schemes, parts)
+}
+
 /// True when the code or signature fits any active version of the key.
 /// Algorithms: `sha1`, `sha256`, `sha512`, `ed25519`.
 pub fn verify(

@@ -65,14 +65,10 @@ impl Scheme<'_> {
         let id = request.id();
         let timestamp = (request.time() / 1000).to_string();
         let parts = signed_parts(&id, &timestamp);
-        let broken_key = |error| Failure::retry("key", error);
-
-        let macs = secrets::hmac(self.secret, "sha256", &parts).map_err(broken_key)?;
-        let signatures = secrets::sign(self.secret, "ed25519", &parts).map_err(broken_key)?;
-        let list = (macs.iter().map(|it| ("v1,", it)))
-            .chain(signatures.iter().map(|it| ("v1a,", it)))
-            .map(|(version, bytes)| version.to_owned() + &BASE64_STANDARD.encode(bytes))
-            .collect::<Vec<_>>();
+        let schemes =
+            [("sha256", "v1,"), ("ed25519", "v1a,")].map(|(it, mark)| (it.into(), mark.into()));
+        let list = secrets::signatures(self.secret, "base64", &schemes, &parts)
+            .map_err(|error| Failure::retry("key", error))?;
         if list.is_empty() {
             return Err(Failure::retry("key", "no version of the key can sign"));
         }
@@ -84,7 +80,7 @@ impl Scheme<'_> {
     }
 
     fn header_name(&self, which: &str) -> String {
-        format!("{}-{which}", self.header_prefix)
+        [self.header_prefix, "-", which].concat()
     }
 
     fn inbound_header(&self, request: &Inbound, which: &str) -> Result<String, Rejection> {
@@ -111,5 +107,5 @@ impl Scheme<'_> {
 }
 
 fn signed_parts(id: &str, timestamp: &str) -> [Part; 2] {
-    [Part::Bytes(format!("{id}.{timestamp}.").into_bytes()), Part::Body]
+    [Part::Bytes([id, ".", timestamp, "."].concat().into()), Part::Body]
 }

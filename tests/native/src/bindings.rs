@@ -69,6 +69,11 @@ pub mod base {
                     pub fn text(&self, pointer: &str) -> Option<String> {
                         host_json::text(&self.data, pointer)
                     }
+
+                    pub fn fields(&self, pointers: &[String]) -> Vec<Option<String>> {
+                        let found = host_json::fields(&self.data, pointers);
+                        found.into_iter().map(|it| it.map(str::to_owned)).collect()
+                    }
                 }
             }
 
@@ -114,6 +119,11 @@ pub mod base {
                         host_json::text(&self.body, pointer)
                     }
 
+                    pub fn fields(&self, pointers: &[String]) -> Vec<Option<String>> {
+                        let found = host_json::fields(&self.body, pointers);
+                        found.into_iter().map(|it| it.map(str::to_owned)).collect()
+                    }
+
                     pub fn json_error(&self) -> Option<String> {
                         host_json::error(&self.body)
                     }
@@ -138,6 +148,7 @@ pub mod base {
             pub mod secrets {
                 use std::cell::RefCell;
 
+                use base64::prelude::{BASE64_STANDARD, Engine as _};
                 use hmac::{Hmac, KeyInit as _, Mac as _};
                 use sha2::Sha256;
 
@@ -176,6 +187,28 @@ pub mod base {
 
                 pub fn sign(_: &str, _: &str, _: &[Part]) -> Result<Vec<Vec<u8>>, String> {
                     Ok(Vec::new())
+                }
+
+                pub fn signatures(
+                    secret: &str,
+                    encoding: &str,
+                    schemes: &[(String, String)],
+                    parts: &[Part],
+                ) -> Result<Vec<String>, String> {
+                    assert_eq!(encoding, "base64");
+                    let mut written = Vec::with_capacity(1);
+                    for (algorithm, before) in schemes {
+                        let made = match algorithm.as_str() {
+                            "ed25519" => sign(secret, algorithm, parts)?,
+                            _ => hmac(secret, algorithm, parts)?,
+                        };
+                        written.extend(made.iter().map(|bytes| {
+                            let mut text = before.clone();
+                            BASE64_STANDARD.encode_string(bytes, &mut text);
+                            text
+                        }));
+                    }
+                    Ok(written)
                 }
 
                 pub fn verify(_: &str, _: &str, _: &[Part], _: &[u8]) -> Result<bool, String> {
