@@ -157,9 +157,8 @@ impl<'de> Visitor<'de> for At<'_, '_, 'de> {
             digits if digits.starts_with(|it: char| matches!(it, '1'..='9')) => digits.parse().ok(),
             _ => None,
         };
-        let places: Vec<(usize, usize)> = (self.wanted.each())
-            .filter_map(|at| Some((at, index(self.token(at)?)?)))
-            .collect();
+        let places: Vec<(usize, usize)> =
+            (self.wanted.each()).filter_map(|at| Some((at, index(self.token(at)?)?))).collect();
         for place in 0_usize.. {
             let here = places.iter().filter(|(_, it)| *it == place);
             let wanted = Wanted(here.fold(0, |all, (at, _)| all | 1 << at));

@@ -59,11 +59,11 @@ pub(crate) struct Runtime {
 }
 
 /// One tick of the clock that deadlines are counted in.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(2);
 
 /// How long a guest may hold the thread that asked. Guests take microseconds;
 /// one that takes longer is called again where waiting harms nobody.
-pub(super) const INLINE_TICKS: u64 = 4;
+pub(super) const INLINE_TICKS: u64 = 2;
 
 impl Runtime {
     pub(crate) fn start(limits: Limits) -> wasmtime::Result<Arc<Self>> {
@@ -194,7 +194,7 @@ struct Beat {
 }
 
 /// How many idle ticks it takes to fall asleep: waking costs more than ticking.
-const IDLE_TICKS: u32 = 50;
+const IDLE_TICKS: u32 = 25;
 
 impl Clockwork {
     fn start(engine: Engine) -> std::io::Result<Self> {

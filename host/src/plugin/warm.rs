@@ -36,7 +36,7 @@ pub(super) struct Pool {
 
 /// An instance is replaced after so many calls, plus up to as many again by
 /// chance: a guest cannot come to rely on what it remembers.
-const CALLS_MIN: u32 = 128;
+const CALLS_MIN: u32 = 512;
 
 /// How many instances wait in one pool. More than run at once are never needed.
 const IDLE_MAX: usize = 8;

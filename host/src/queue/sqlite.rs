@@ -60,7 +60,9 @@ pub(super) struct Store {
     labels: Labels,
     ids: Arc<IdClock>,
     /// Above it nothing more is accepted; settling goes on.
-    pages_max: i64,
+    bytes_max: u64,
+    /// What is left of it in the transaction in hand, once somebody has asked.
+    bytes_left: Option<i64>,
     /// Held, not read: another process must not open the file.
     _lock: File,
 }
@@ -84,13 +86,11 @@ impl Store {
         connection.execute("UPDATE deliveries SET leased = 0 WHERE leased = 1", [])?;
         let labels = Labels::load(&connection)?;
         let columns = Columns::open(&mut connection)?;
-        let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let pages_max = signed(bytes_max / unsigned(page_bytes));
         let last_id = last_id(&connection)?;
         let ids = Arc::new(IdClock::after(last_id));
         // What is due was written by a clock that showed this at least.
         clock::not_before(clock::ms_of_id(last_id));
-        Ok(Self { connection, columns, labels, ids, pages_max, _lock: lock })
+        Ok(Self { connection, columns, labels, ids, bytes_max, bytes_left: None, _lock: lock })
     }
 
     pub(super) fn ids(&self) -> Arc<IdClock> {
@@ -108,6 +108,7 @@ impl Store {
         work: impl FnOnce(&mut Self) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.bytes_left = None;
         let result = work(self).and_then(|()| {
             self.connection.execute_batch("COMMIT").map_err(|error| {
                 exit_if_the_disk_failed(&error);
@@ -128,13 +129,15 @@ impl Store {
     /// Refuse what would grow the store beyond its size, and keys that came with
     /// another body before. Writes nothing.
     fn check(&mut self, events: &[NewEvent]) -> Result<(), QueueError> {
-        let pages = |sql| {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            statement.query_row([], |row| row.get::<_, i64>(0))
+        let left = match self.bytes_left {
+            Some(left) => left,
+            None => signed(self.bytes_max).saturating_sub(signed(self.bytes()?)),
         };
-        if pages("PRAGMA page_count")? - pages("PRAGMA freelist_count")? > self.pages_max {
+        if left < 0 {
             return Err(QueueError::Full("store.bytes_max is reached".into()));
         }
+        let bytes: usize = events.iter().map(|it| it.event.data.len()).sum();
+        self.bytes_left = Some(left.saturating_sub(bytes as i64));
         for NewEvent { duplicate_key, .. } in events {
             let Some(DuplicateKey { key, body: Some(body) }) = duplicate_key else { continue };
             let sql = "SELECT body IS NOT ?2 FROM seen WHERE key = ?1";
@@ -338,8 +341,9 @@ fn last_id(connection: &Connection) -> Result<u64, QueueError> {
 /// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
 const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
 
-/// Page cache of the writer: the recent leaves of every index fit many times over.
-const CACHE_KIB: i64 = 16 * 1024;
+/// Page cache of the writer: the recent leaves of every index fit many times over. It is
+/// no larger, because SQLite walks through all of it at many a commit.
+const CACHE_KIB: i64 = 4 * 1024;
 
 /// Names that repeat in every row, as small numbers. They come from files and from
 /// subscriptions, so there are not too many to hold.

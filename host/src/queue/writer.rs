@@ -191,7 +191,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 impl Writer {
     pub(super) fn start(store: Box<dyn Store>, handover: Handover) -> Result<Self, QueueError> {
         let inbox = Arc::new(Inbox::default());
-        let mut run = Run { store, handover, inbox: inbox.clone(), unwritten: Vec::new() };
+        let mut run =
+            Run { store, handover, inbox: inbox.clone(), unwritten: Vec::new(), spare: Vec::new() };
         let thread = std::thread::Builder::new()
             .name("queue-writer".into())
             .spawn(move || run.until_closed())
@@ -247,6 +248,9 @@ struct Run {
     inbox: Arc<Inbox>,
     /// What the store has refused so far. Bounded by the deliveries in hand.
     unwritten: Vec<Fact>,
+    /// Where the next commands gather: a list that grows anew for each batch is copied
+    /// again and again.
+    spare: Vec<Command>,
 }
 
 impl Run {
@@ -266,7 +270,7 @@ impl Run {
     /// Wait for commands; facts wait for somebody who waits, but not long. Empty when what
     /// was refused is to be tried again. None when the queue is closed and there is nothing
     /// to write, or no store to take it.
-    fn next_batch(&self) -> Option<Vec<Command>> {
+    fn next_batch(&mut self) -> Option<Vec<Command>> {
         let mut gathered = self.inbox.gathered.lock();
         while gathered.commands.is_empty() {
             if gathered.closed {
@@ -283,19 +287,24 @@ impl Run {
             self.inbox.arrived.wait_for(&mut gathered, COMPANY_WAIT);
         }
         gathered.urgent = false;
-        Some(mem::take(&mut gathered.commands))
+        Some(mem::replace(&mut gathered.commands, mem::take(&mut self.spare)))
     }
 
     /// One transaction. Facts come first, so that a claim sees them. When it
     /// fails, whoever waits is told, and the facts are written again.
-    fn write(&mut self, commands: Vec<Command>) {
+    fn write(&mut self, mut commands: Vec<Command>) {
+        let notes = commands.iter().filter(|it| matches!(it, Command::Note(_))).count();
         let mut facts = mem::take(&mut self.unwritten);
-        let mut asks = Vec::new();
-        for command in commands {
+        facts.reserve_exact(notes);
+        let mut asks = Vec::with_capacity(commands.len() - notes);
+        for command in commands.drain(..) {
             match command {
                 Command::Note(fact) => facts.push(fact),
                 ask => asks.push(ask),
             }
+        }
+        if commands.capacity() <= 2 * BATCH_MAX {
+            self.spare = commands;
         }
         let had_asks = !asks.is_empty();
         match self.attempt(facts, asks) {

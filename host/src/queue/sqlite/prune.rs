@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    fn bytes(&self) -> Result<u64, QueueError> {
+    pub(super) fn bytes(&self) -> Result<u64, QueueError> {
         let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get(0));
         let (pages, free): (i64, i64) = (pragma("page_count")?, pragma("freelist_count")?);
         let page: i64 = pragma("page_size")?;
