@@ -1,6 +1,6 @@
-//! The engine under load: a hub with 100 sources that go to one endpoint each,
-//! and one that goes to all, through a platform plugin that wraps and signs.
+//! The engine under load: a hub with a source for each endpoint, or one that goes to all.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -16,7 +16,24 @@ pub(crate) const TOKEN: &str = "bench-token";
 /// The platform whose plugin makes and signs the message.
 pub(crate) const PLATFORM: &str = "bigcommerce-b2b";
 
+/// What runs for each delivery.
+#[derive(Clone, Copy)]
+pub(crate) enum Plugins {
+    None,
+    /// One that looks at a field and lets the event pass.
+    Filter,
+    /// The platform's: it makes the message and signs it.
+    Platform,
+}
+
 pub(crate) struct Hub(TempDir);
+
+/// An engine that runs, and where it listens.
+pub(crate) struct Engine {
+    pub(crate) process: Process,
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
 
 /// A plugin, as it is built.
 pub(crate) fn plugin(name: &str) -> PathBuf {
@@ -26,38 +43,67 @@ pub(crate) fn plugin(name: &str) -> PathBuf {
 
 /// Everything from a source, through the platform's plugin.
 pub(crate) fn route(from: &str, port: u16) -> String {
+    route_through(Plugins::Platform, from, port, "")
+}
+
+/// Everything from a source, to a path of a port.
+fn route_through(plugins: Plugins, from: &str, port: u16, path: &str) -> String {
+    let stages = match plugins {
+        Plugins::None => String::new(),
+        Plugins::Filter => {
+            "[[filter]]\nplugin = \"cel\"\nsettings.expression = \"data.company_id > 0\"\n".into()
+        }
+        Plugins::Platform => format!(
+            "platform = \"{PLATFORM}\"\nsettings.store_id = \"1\"\nsettings.store_hash = \"h\"\n\
+             secrets.client_secret = {{ env = \"BENCH_TOKEN\" }}\n"
+        ),
+    };
+    let rules = match plugins {
+        Plugins::Platform => format!("https_only = false\nport = {port}\n"),
+        _ => String::new(),
+    };
     format!(
-        "from = \"{from}\"\ntypes = [\"store/*\"]\nplatform = \"{PLATFORM}\"\n\
-         settings.store_id = \"1\"\nsettings.store_hash = \"h\"\n\
-         secrets.client_secret = {{ env = \"BENCH_TOKEN\" }}\n\
-         [endpoint]\nurl = \"http://127.0.0.1:{port}/\"\nhttps_only = false\nport = {port}\n"
+        "from = \"{from}\"\ntypes = [\"store/*\"]\n{stages}\
+         [endpoint]\nurl = \"http://127.0.0.1:{port}/{path}\"\n{rules}"
     )
 }
 
 impl Hub {
+    /// A source that goes to all of these ports and one for each, through the platform.
     pub(crate) fn new(ports: &[u16]) -> Self {
-        let hub = tempfile::tempdir().expect("a temporary folder");
-        let hub = Self(hub);
-        let write = |path: &str, text: String| hub.write(path, text);
-        write(
+        let hub = Self::of(ports, ports.len(), Plugins::Platform);
+        hub.source("all");
+        for (at, port) in ports.iter().enumerate() {
+            hub.write(&format!("routes/all-{at}.toml"), route("all", *port));
+        }
+        hub
+    }
+
+    /// So many sources with an endpoint each: a port of its own, or a path of one.
+    pub(crate) fn of(ports: &[u16], endpoints: usize, plugins: Plugins) -> Self {
+        let hub = Self(tempfile::tempdir().expect("a temporary folder"));
+        hub.write(
             "plugpost.toml",
             "[listen]\npublic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
-             [delivery]\nallow_networks = [\"127.0.0.0/8\"]\n\
-             [[token]]\nname = \"bench\"\nsecret = { env = \"BENCH_TOKEN\" }\nscopes = [\"ingest\"]\n"
-                .into(),
+             [delivery]\nallow_networks = [\"127.0.0.0/8\"]\nstop_timeout = \"1s\"\n\
+             [[token]]\nname = \"bench\"\nsecret = { env = \"BENCH_TOKEN\" }\nscopes = [\"ingest\"]\n",
         );
-        for source in (0..ports.len()).map(|at| format!("s{at}")).chain(["all".into()]) {
-            write(&format!("sources/{source}.toml"), "tokens = [\"bench\"]\n".into());
-        }
-        for (at, port) in ports.iter().enumerate() {
-            for (name, from) in
-                [(format!("one-{at}"), format!("s{at}")), (format!("all-{at}"), "all".into())]
-            {
-                write(&format!("routes/{name}.toml"), route(&from, *port));
-            }
-        }
         hub.plugin(PLATFORM);
+        if matches!(plugins, Plugins::Filter) {
+            hub.plugin("cel");
+        }
+        for at in 0..endpoints {
+            let path = if endpoints > ports.len() { format!("e{at}") } else { String::new() };
+            let from = format!("s{at}");
+            hub.source(&from);
+            let text = route_through(plugins, &from, ports[at % ports.len()], &path);
+            hub.write(&format!("routes/one-{at}.toml"), text);
+        }
         hub
+    }
+
+    pub(crate) fn source(&self, name: &str) {
+        self.write(&format!("sources/{name}.toml"), "tokens = [\"bench\"]\n");
     }
 
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
@@ -81,17 +127,13 @@ impl Hub {
         self.0.path()
     }
 
-    pub(crate) fn start(&self) -> (Process, SocketAddr) {
-        let (process, public, _) = self.start_with_admin();
-        (process, public)
-    }
-
-    /// With the address that answers questions.
-    pub(crate) fn start_with_admin(&self) -> (Process, SocketAddr, SocketAddr) {
+    pub(crate) fn start(&self) -> Engine {
         let mut child = Command::new(env!("CARGO_BIN_EXE_plugpost"))
             .arg("serve")
             .arg(self.0.path())
             .env("BENCH_TOKEN", TOKEN)
+            // What it says of itself stands between no figures, unless somebody asks.
+            .env("PLUGPOST_LOG", env::var("PLUGPOST_LOG").unwrap_or_else(|_| "error".into()))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the engine starts");
@@ -102,6 +144,6 @@ impl Hub {
             address.parse().expect("an address")
         });
         let mut next = || addresses.next().expect("two addresses");
-        (Process(child), next(), next())
+        Engine { process: Process(child), public: next(), admin: next() }
     }
 }

@@ -16,33 +16,21 @@ use native::bindings::base::plugpost::plugin::secrets::HELD;
 use native::{Auth, Body, Event, Outgoing, Transform, buildr, signing};
 use serde_json::{Value, json};
 
-use crate::median;
-
-/// One plugin with one size of payload: the medians of all rounds.
-pub(crate) struct Cost {
-    pub(crate) name: String,
-    pub(crate) guest: Duration,
-    pub(crate) native: Duration,
-}
+use crate::results::{Section, figure};
+use crate::{Bench, median};
 
 const ROUNDS: usize = 7;
 const CALLS: usize = 3000;
 const KEY: &[u8] = b"a key of thirty-two bytes, or so";
 const SIZES: [(&str, usize); 2] = [("350 B", 350), ("8 KiB", 8192)];
 
-pub(crate) fn measure() -> Vec<Cost> {
-    let mut costs = Vec::new();
+pub(crate) fn measure(_: &Bench, section: &mut Section) {
     for (size, bytes) in SIZES {
         let data = payload(bytes);
-        costs.push(cost(format!("buildr transform and sign, {size}"), "buildr", &data, shape()));
-        costs.push(cost(
-            format!("standard-webhooks sign, {size}"),
-            "standard-webhooks",
-            &data,
-            sign(),
-        ));
+        let name = |what: &str| format!("{what}, {size}");
+        cost(section, name("buildr transform and sign"), "buildr", &data, shape());
+        cost(section, name("standard-webhooks sign"), "standard-webhooks", &data, sign());
     }
-    costs
 }
 
 /// One call, natively.
@@ -69,7 +57,7 @@ fn outgoing() -> Outgoing {
     Outgoing { id: "evt_1kqs6wa0y0007".into(), time: 1_777_888_800_000 }
 }
 
-fn cost(name: String, plugin: &str, data: &str, call: Call) -> Cost {
+fn cost(section: &mut Section, name: String, plugin: &str, data: &str, call: Call) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let case = json!({
         "about": "Measured.",
@@ -91,7 +79,14 @@ fn cost(name: String, plugin: &str, data: &str, call: Call) -> Cost {
         guests.push(guest(plugin, folder.path()));
         natives.push(native(&event, &call));
     }
-    Cost { name, guest: median(guests, Duration::cmp), native: median(natives, Duration::cmp) }
+    let micros = |all: Vec<Duration>| median(all, Duration::cmp).as_secs_f64() * 1e6;
+    let (guest, native) = (micros(guests), micros(natives));
+    section.row(vec![
+        ("call", json!(name)),
+        ("guest_us", figure(guest)),
+        ("native_us", figure(native)),
+        ("ratio", figure(guest / native)),
+    ]);
 }
 
 fn guest(plugin: &str, cases: &Path) -> Duration {

@@ -4,20 +4,21 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::engine::{self, Hub};
-use crate::load::{Load, Pace};
-use crate::receiver::Receiver;
-use crate::{Scenario, WARM_UP, median};
+use crate::load::{Load, Scenario};
+use crate::results::{Section, figure, spread};
+use crate::{Bench, ms, number};
 
 /// About a quarter of what the machine can do.
 const RATE: u64 = 2500;
 
 #[derive(Clone, Copy)]
-enum Bad {
+pub(crate) enum Bad {
     Hangs,
     Trickles,
     RefusesTls,
@@ -45,40 +46,35 @@ const ROUNDS: [(&str, &[Bad]); 5] = [
     ),
 ];
 
-/// How often each pair of rounds is run, one after the other.
-const PAIRS: usize = 7;
+/// How often each pair of rounds is run, one after the other, unless `BENCH_PAIRS` says more.
+const PAIRS: u64 = 3;
+
+/// Before each round: lanes have learned what is bad.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Arrivals a second at each endpoint that is well, and the 99th percentile there.
 type Round = (f64, Duration);
 
-pub(crate) fn measure(receiver: &Arc<Receiver>, seconds: Duration) {
-    println!(
-        "medians of {PAIRS} rounds of {seconds:?} each, taken in turn with as many of 100 well"
-    );
+pub(crate) fn measure(bench: &Bench, section: &mut Section) {
     for (name, bad) in ROUNDS {
-        let mut alone = Vec::new();
-        let mut beside = Vec::new();
-        for _ in 0..PAIRS {
-            alone.push(round(receiver, &[], seconds));
-            beside.push(round(receiver, bad, seconds));
-        }
-        let ((rate_alone, p99_alone), (rate, p99)) = (medians(alone), medians(beside));
-        println!(
-            "{name:<28} {rate:>8.2}/s per endpoint × {:.3}  p99 {:>7.2} ms of {:.2}, × {:.2}",
-            rate / rate_alone,
-            p99.as_secs_f64() * 1000.0,
-            p99_alone.as_secs_f64() * 1000.0,
-            p99.as_secs_f64() / p99_alone.as_secs_f64(),
-        );
+        let pairs = (0..number("BENCH_PAIRS", PAIRS).max(1))
+            .map(|_| (round(bench, &[]), round(bench, bad)));
+        let pairs: Vec<(Round, Round)> = pairs.collect();
+        let of = |value: fn(&(Round, Round)) -> f64| spread(pairs.iter().map(value));
+        section.row(vec![
+            ("bad", json!(name)),
+            ("asked_per_second", figure(RATE as f64)),
+            ("per_endpoint", of(|(_, beside)| beside.0)),
+            ("per_endpoint_ratio", of(|(alone, beside)| beside.0 / alone.0)),
+            ("p99_ms", of(|(_, beside)| ms(beside.1))),
+            ("p99_ms_all_well", of(|(alone, _)| ms(alone.1))),
+            ("p99_ratio", of(|(alone, beside)| ms(beside.1) / ms(alone.1))),
+        ]);
     }
 }
 
-fn medians(rounds: Vec<Round>) -> Round {
-    let (rates, p99s): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
-    (median(rates, f64::total_cmp), median(p99s, Duration::cmp))
-}
-
-fn round(receiver: &Arc<Receiver>, bad: &[Bad], seconds: Duration) -> Round {
+fn round(bench: &Bench, bad: &[Bad]) -> Round {
+    let receiver = &bench.receiver;
     let mut ports = receiver.ports.clone();
     for (place, kind) in ports.iter_mut().zip(bad) {
         *place = start(*kind);
@@ -87,26 +83,24 @@ fn round(receiver: &Arc<Receiver>, bad: &[Bad], seconds: Duration) -> Round {
     for (at, kind) in bad.iter().enumerate() {
         if matches!(kind, Bad::RefusesTls) {
             let route = engine::route(&format!("s{at}"), ports[at]).replace("http://", "https://");
-            std::fs::write(hub.path().join(format!("routes/one-{at}.toml")), route)
-                .expect("a file");
+            hub.write(&format!("routes/one-{at}.toml"), route);
         }
     }
-    let (process, address) = hub.start();
-    let scenario = Scenario { pace: Pace::PerSecond(RATE), ..Scenario::new("", 350, 100, false) };
-    let load = Load::start(&scenario, address, engine::TOKEN, receiver.clone());
+    let engine = hub.start();
+    let scenario = Scenario::of(350, 100).at(RATE);
+    let load = Load::start(&scenario, &[engine.public], engine::TOKEN, receiver.clone());
     thread::sleep(WARM_UP);
     receiver.forget_latencies();
     let (before, begun) = (receiver.count(), Instant::now());
-    thread::sleep(seconds);
+    thread::sleep(bench.seconds);
     let arrived = (receiver.count() - before) as f64 / begun.elapsed().as_secs_f64();
     let (_, p99) = receiver.latencies();
     load.stop();
-    drop(process);
     (arrived / (ports.len() - bad.len()) as f64, p99)
 }
 
 /// A receiver on a port of its own that never does what it should.
-fn start(kind: Bad) -> u16 {
+pub(crate) fn start(kind: Bad) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     thread::spawn(move || {

@@ -2,17 +2,19 @@
 //! of each filter takes when nothing else happens and under 1,000 events a second,
 //! and what somebody who searches costs the deliveries.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Hub, TOKEN};
-use crate::load::{Load, Pace};
-use crate::receiver::{Receiver, request_length};
-use crate::{Scenario, WARM_UP, median, number};
+use serde_json::json;
+
+use crate::engine::{Engine, Hub, TOKEN};
+use crate::http::Connection;
+use crate::load::{Load, Scenario};
+use crate::receiver::Receiver;
+use crate::results::{Section, figure, spread};
+use crate::{Bench, median, ms, number};
 
 /// Routes that take every event.
 const COPIES: usize = 9;
@@ -21,10 +23,10 @@ const COPIES: usize = 9;
 const BATCH: usize = 500;
 
 /// Requests of each filter, of which the median counts.
-const REQUESTS: usize = 15;
+const REQUESTS: usize = 9;
 
 /// Rounds with and without somebody who searches, in turn.
-const PAIRS: usize = 5;
+const PAIRS: usize = 3;
 
 /// Between two questions of somebody who searches: a click a second is busy.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -83,50 +85,56 @@ const FILTERS: [&str; 40] = [
     "endpoints?",
 ];
 
+/// Before what is measured under load.
+const WARM_UP: Duration = Duration::from_secs(2);
+
 /// Fill a store, and ask.
-pub(crate) fn measure(receiver: &Arc<Receiver>, seconds: Duration) {
+pub(crate) fn measure(bench: &Bench, section: &mut Section) {
+    let receiver = &bench.receiver;
     let hub = hub(receiver);
-    let (process, public, admin) = hub.start_with_admin();
+    let Engine { process: _process, public, admin } = hub.start();
     let deliveries = number("BENCH_LOG", 1_000_000);
     let begun = Instant::now();
     fill(public, receiver, deliveries as usize / COPIES);
     println!("{deliveries} deliveries made in {:.0?}", begun.elapsed());
 
-    let mut quiet: Vec<_> = FILTERS.iter().map(|it| (first_page(admin, it), *it)).collect();
-    quiet.sort_unstable();
-    show("nothing else happens", &quiet);
-
-    let scenario = Scenario { pace: Pace::PerSecond(1000), ..Scenario::new("", 350, 10, false) };
-    let load = Load::start(&scenario, public, TOKEN, receiver.clone());
+    show(section, deliveries, "nothing else happens", admin);
+    let scenario = Scenario::of(350, 10).at(1000);
+    let load = Load::start(&scenario, &[public], TOKEN, receiver.clone());
     thread::sleep(WARM_UP);
-    let mut busy: Vec<_> = FILTERS.iter().map(|it| (first_page(admin, it), *it)).collect();
-    busy.sort_unstable();
-    show("under 1,000 events a second", &busy);
+    show(section, deliveries, "under 1,000 events a second", admin);
 
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for _ in 0..PAIRS {
-        alone.push(round(receiver, seconds));
-        beside.push(searched(admin, || round(receiver, seconds)));
+        alone.push(round(receiver, bench.seconds));
+        beside.push(searched(admin, || round(receiver, bench.seconds)));
     }
-    load.stop();
-    drop(process);
-    let (alone, beside) = (medians(alone), medians(beside));
-    println!(
-        "1,000 events a second beside one search a second: arrivals × {:.3}, p50 {:.2?} of {:.2?}, \
-         p99 {:.2?} of {:.2?}",
-        beside.0 / alone.0,
-        beside.1,
-        alone.1,
-        beside.2,
-        alone.2
-    );
+    load.drain();
+    for (name, rounds) in [("nobody searches", alone), ("one search a second", beside)] {
+        section.row(vec![
+            ("when", json!(name)),
+            ("deliveries", json!(deliveries)),
+            ("per_second", spread(rounds.iter().map(|it| it.0))),
+            ("p50_ms", spread(rounds.iter().map(|it| ms(it.1)))),
+            ("p99_ms", spread(rounds.iter().map(|it| ms(it.2)))),
+        ]);
+    }
 }
 
-fn show(when: &str, sorted: &[(Duration, &str)]) {
-    let (median, (worst, filter)) = (sorted[sorted.len() / 2].0, sorted[sorted.len() - 1]);
-    println!("first page, {when}: median {median:.1?}, worst {worst:.1?} ({filter})");
+/// The first page of every filter.
+fn show(section: &mut Section, deliveries: u64, when: &str, admin: SocketAddr) {
+    let mut all: Vec<_> = FILTERS.iter().map(|it| (first_page(admin, it), *it)).collect();
+    all.sort_unstable();
+    let (median, (worst, filter)) = (all[all.len() / 2].0, all[all.len() - 1]);
+    section.row(vec![
+        ("when", json!(when)),
+        ("deliveries", json!(deliveries)),
+        ("first_page_ms", figure(ms(median))),
+        ("worst_ms", figure(ms(worst))),
+        ("worst_filter", json!(filter)),
+    ]);
     if std::env::var("BENCH_FILTERS").is_ok() {
-        for (took, filter) in sorted {
+        for (took, filter) in &all {
             println!("  {took:>10.2?}  {filter}");
         }
     }
@@ -142,12 +150,6 @@ fn round(receiver: &Receiver, seconds: Duration) -> Round {
     let arrived = (receiver.count() - before) as f64 / begun.elapsed().as_secs_f64();
     let (p50, p99) = receiver.latencies();
     (arrived, p50, p99)
-}
-
-fn medians(rounds: Vec<Round>) -> Round {
-    let middle = |of: fn(&Round) -> Duration| median(rounds.iter().map(of), Duration::cmp);
-    let rate = median(rounds.iter().map(|it| it.0), f64::total_cmp);
-    (rate, middle(|it| it.1), middle(|it| it.2))
 }
 
 /// Do something while somebody searches, one filter after the other.
@@ -200,21 +202,12 @@ fn hub(receiver: &Receiver) -> Hub {
 /// Events by the batch; returns when the last has arrived.
 fn fill(public: SocketAddr, receiver: &Receiver, events: usize) {
     let before = receiver.count();
-    let mut stream = TcpStream::connect(public).expect("the engine listens");
+    let mut connection = Connection::to(public);
     for batch in 0..events.div_ceil(BATCH) {
         let rare = batch == events / BATCH / 3;
         let events: Vec<_> =
             (0..BATCH).map(|at| event(batch * BATCH + at, rare && at == 7)).collect();
-        let body = format!("[{}]", events.join(","));
-        let head = format!(
-            "POST /events HTTP/1.1\r\nhost: engine\r\nauthorization: Bearer {TOKEN}\r\n\
-             content-type: application/cloudevents-batch+json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).expect("it reads");
-        stream.write_all(body.as_bytes()).expect("it reads");
-        let answer = answer(&mut stream);
-        assert!(answer.starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&answer));
+        connection.send(&format!("[{}]", events.join(",")));
         // What is under way stays small: this is no measure of a backlog.
         let sent = ((batch + 1) * BATCH * COPIES) as u64;
         while receiver.count() - before + (20 * BATCH * COPIES) as u64 <= sent {
@@ -246,23 +239,10 @@ fn first_page(admin: SocketAddr, filter: &str) -> Duration {
     median((0..REQUESTS).map(|_| ask(admin, filter)), Duration::cmp)
 }
 
+/// On a connection of its own, as a person's browser may have to.
 fn ask(admin: SocketAddr, filter: &str) -> Duration {
-    let mut stream = TcpStream::connect(admin).expect("the engine listens");
+    let mut connection = Connection::to(admin);
     let begun = Instant::now();
-    let request = format!("GET /v1/{filter} HTTP/1.1\r\nhost: {admin}\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("it reads");
-    let answer = answer(&mut stream);
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{filter}: {}", String::from_utf8_lossy(&answer));
+    connection.ask("GET", &format!("/v1/{filter}"), "", "200");
     begun.elapsed()
-}
-
-fn answer(stream: &mut TcpStream) -> Vec<u8> {
-    let mut answer = Vec::new();
-    let mut more = [0; 16 << 10];
-    while request_length(&answer).is_none_or(|(_, length)| answer.len() < length) {
-        let count = stream.read(&mut more).expect("an answer");
-        assert!(count > 0, "the answer broke off: {}", String::from_utf8_lossy(&answer));
-        answer.extend_from_slice(&more[..count]);
-    }
-    answer
 }

@@ -79,7 +79,7 @@ async fn forward(
         response.into_body().collect().await.expect("an answer");
     };
     match one {
-        Some(one) => send(&endpoints[one]).await,
+        Some(one) => send(&endpoints[one % endpoints.len()]).await,
         None => drop(join_all(endpoints.iter().map(send)).await),
     }
     Ok(Response::new(Full::default()))

@@ -1,38 +1,42 @@
-//! PostgreSQL beside SQLite, on one machine: how many deliveries a second, how late at a fixed
-//! rate, what an event costs the database (statements, WAL, bytes at rest, connections), how
-//! long a transaction was open without working, and whether a backlog grows while long
-//! transactions keep the database from tidying up.
+//! What an event costs a store: on PostgreSQL statements, commits, WAL, bytes at rest,
+//! connections, and how long a transaction was open without working; on SQLite bytes at
+//! rest. And whether a backlog grows while long transactions keep PostgreSQL from tidying up.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::engine::{self, Hub};
-use crate::load::{Load, Pace};
-use crate::process::Process;
-use crate::receiver::Receiver;
-use crate::support::postgres::Cluster;
-use crate::{Scenario, WARM_UP, number};
+use serde_json::{Value, json};
 
-const FLAT_OUT: Scenario = Scenario::new("350 B, 100 endpoints", 350, 100, false);
+use crate::database::{server_cpu, store_into};
+use crate::engine::{Engine, Hub, TOKEN};
+use crate::load::{Load, Scenario};
+use crate::receiver::Receiver;
+use crate::results::{Row, Section, figure};
+use crate::support::postgres::Cluster;
+use crate::{Bench, ms, number};
+
+const FLAT_OUT: Scenario = Scenario::of(350, 100);
 
 /// What both stores can do with room to spare.
-const STEADY: Scenario = Scenario { name: "at 200/s", pace: Pace::PerSecond(200), ..FLAT_OUT };
+const STEADY: Scenario = FLAT_OUT.at(200);
 
 const HELD_UP_RATE: u64 = 800;
-const HELD_UP: Scenario = Scenario { pace: Pace::PerSecond(HELD_UP_RATE), ..FLAT_OUT };
+const HELD_UP: Scenario = FLAT_OUT.at(HELD_UP_RATE);
+
+/// Before what is measured.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Between two looks at what transactions do.
 const SAMPLE_PAUSE: &str = "0.02";
 
 /// Transactions that are open at the same time, each for so many seconds unless
-/// BENCH_HELD_UP says otherwise.
+/// BENCH_HELD_UP says otherwise: minutes show what hours would.
 const LONG_TRANSACTIONS: u32 = 3;
-const LONG_SECONDS: u64 = 120;
+const LONG_SECONDS: u64 = 20;
 
 /// A database with a counter of statements, and the engine on it.
 struct Database {
@@ -41,128 +45,111 @@ struct Database {
     url: String,
 }
 
-pub(crate) fn measure(receiver: &Arc<Receiver>, seconds: Duration) {
+pub(crate) fn measure(bench: &Bench, section: &mut Section) {
     let database = Database::start();
-    let header = ["del/s", "p50 ms", "p99 ms", "CPU s/1000", "RSS MiB"];
-    println!(
-        "{:<28} {:<9} {:>10} {:>9} {:>9} {:>12} {:>9}",
-        "stores", "", header[0], header[1], header[2], header[3], header[4]
-    );
-    for scenario in [&FLAT_OUT, &STEADY] {
-        let hub = Hub::new(&receiver.ports);
-        let (engine, address) = hub.start();
-        let load = || Load::start(scenario, address, engine::TOKEN, receiver.clone());
-        let rate = round(scenario, "sqlite", &engine, load(), receiver, seconds, || ());
-        drop(engine);
-        if scenario.name == FLAT_OUT.name {
-            let size = |it: &str| fs::metadata(hub.path().join(it)).map_or(0, |it| it.len());
-            let bytes = size("plugpost.db");
-            println!("{:<28} sqlite    {} bytes an event at rest", "", bytes / rate.all.max(1));
-        }
-        let on_sqlite = rate.per_second;
-
-        let (_hub, engine, address) = database.engine(receiver);
-        let sampler = Sampler::start(&database);
-        let load = Load::start(scenario, address, engine::TOKEN, receiver.clone());
-        let mut before = Costs::default();
-        let begun = || before = Costs::now(&database);
-        let rate = round(scenario, "postgres", &engine, load, receiver, seconds, begun);
-        Costs::now(&database).print_since(&before, rate.measured);
-        database.print_at_rest();
-        println!("{:<28} postgres  longest idle in transaction: {:.0} ms", "", sampler.stop());
-        println!("{:<28} {:<9} {:>10.3}\n", "", "ratio", rate.per_second / on_sqlite);
+    for scenario in [FLAT_OUT, STEADY] {
+        on_sqlite(bench, section, &scenario);
+        on_postgres(bench, section, &scenario, &database);
     }
     for transactions in [0, LONG_TRANSACTIONS] {
-        held_up(&database, receiver, transactions);
+        section.row(held_up(&database, &bench.receiver, transactions));
     }
 }
 
-struct Rate {
-    per_second: f64,
-    /// Deliveries while it was measured, and with those of the warm-up.
-    measured: u64,
-    all: u64,
+fn on_sqlite(bench: &Bench, section: &mut Section, scenario: &Scenario) {
+    let hub = Hub::new(&bench.receiver.ports);
+    let engine = hub.start();
+    let before = bench.receiver.count();
+    let load = Load::start(scenario, &[engine.public], TOKEN, bench.receiver.clone());
+    thread::sleep(WARM_UP + bench.seconds);
+    load.drain();
+    let events = bench.receiver.count() - before;
+    // At its end the log is written back into the file.
+    drop(engine);
+    let bytes = fs::metadata(hub.path().join("plugpost.db")).map_or(0, |it| it.len());
+    section.row(vec![
+        ("load", json!(scenario.to_string())),
+        ("store", json!("sqlite")),
+        ("bytes_at_rest", figure(bytes as f64 / events.max(1) as f64)),
+    ]);
 }
 
-/// Load an engine, and read its meters.
-fn round(
-    scenario: &Scenario,
-    store: &str,
-    engine: &Process,
-    load: Load,
-    receiver: &Arc<Receiver>,
-    seconds: Duration,
-    begun: impl FnOnce(),
-) -> Rate {
-    let first = receiver.count();
+fn on_postgres(bench: &Bench, section: &mut Section, scenario: &Scenario, database: &Database) {
+    let receiver = &bench.receiver;
+    let (_hub, engine) = database.engine(receiver);
+    let sampler = Sampler::start(database);
+    let load = Load::start(scenario, &[engine.public], TOKEN, receiver.clone());
     thread::sleep(WARM_UP);
-    begun();
     receiver.forget_latencies();
-    let (before, cpu, began) = (receiver.count(), engine.cpu(), Instant::now());
-    thread::sleep(seconds);
-    let (measured, took) = (receiver.count() - before, began.elapsed());
-    let cpu = (engine.cpu() - cpu).as_secs_f64() * 1000.0 / measured.max(1) as f64;
-    let memory = engine.memory_mib();
+    let (before, count, begun) = (Costs::now(database), receiver.count(), Instant::now());
+    let (cpu, its_cpu) = (engine.process.cpu(), server_cpu(&database.cluster));
+    thread::sleep(bench.seconds);
+    let events = (receiver.count() - count) as f64;
+    let took = begun.elapsed();
+    let per_1000 = |it: Duration| figure(it.as_secs_f64() * 1000.0 / events.max(1.0));
     let (p50, p99) = receiver.latencies();
-    load.stop();
-    let per_second = measured as f64 / took.as_secs_f64();
-    println!(
-        "{:<28} {store:<9} {per_second:>10.0} {:>9.2} {:>9.2} {cpu:>12.4} {memory:>9.1}",
-        scenario.name,
-        ms(p50),
-        ms(p99),
-    );
-    Rate { per_second, measured, all: receiver.count() - first }
+    let mut row: Row = vec![
+        ("load", json!(scenario.to_string())),
+        ("store", json!("postgres")),
+        ("per_second", figure(events / took.as_secs_f64())),
+        ("p50_ms", figure(ms(p50))),
+        ("p99_ms", figure(ms(p99))),
+        ("cpu_s_per_1000", per_1000(engine.process.cpu() - cpu)),
+        ("database_cpu_s_per_1000", per_1000(server_cpu(&database.cluster) - its_cpu)),
+    ];
+    row.extend(Costs::now(database).since(&before, events));
+    load.drain();
+    row.push(("idle_in_transaction_ms", figure(sampler.stop())));
+    row.push(("connections", json!(database.connections())));
+    section.row(row);
+    section.row(database.at_rest());
 }
 
 /// Long transactions that see the database as it was, one after the other begun, all open at
 /// once: nothing that ends meanwhile can be tidied up. With none of them, to compare with.
 /// The backlog is by how many deliveries it is behind the rate.
-fn held_up(database: &Database, receiver: &Arc<Receiver>, transactions: u32) {
+fn held_up(database: &Database, receiver: &Arc<Receiver>, transactions: u32) -> Row {
     let seconds = number("BENCH_HELD_UP", LONG_SECONDS);
-    let (_hub, engine, address) = database.engine(receiver);
+    let (_hub, engine) = database.engine(receiver);
     let sampler = Sampler::start(database);
-    let load = Load::start(&HELD_UP, address, engine::TOKEN, receiver.clone());
+    let load = Load::start(&HELD_UP, &[engine.public], TOKEN, receiver.clone());
     thread::sleep(WARM_UP);
     receiver.forget_latencies();
     let (before, began) = (receiver.count(), Instant::now());
     let apart = Duration::from_secs(seconds) / LONG_TRANSACTIONS;
     let whole = Duration::from_secs(seconds) + apart * transactions.saturating_sub(1);
     let mut open: Vec<Child> = Vec::new();
-    let mut backlog = Vec::new();
+    let mut behind = Vec::new();
     while began.elapsed() < whole {
         if open.len() < transactions as usize && began.elapsed() >= apart * open.len() as u32 {
             open.push(database.begin_for(seconds));
         }
         // The database is not asked: counting would pass over all that has ended, too.
         let asked = began.elapsed().as_secs_f64() * HELD_UP_RATE as f64;
-        backlog.push((asked - (receiver.count() - before) as f64).max(0.0));
+        behind.push((asked - (receiver.count() - before) as f64).max(0.0));
         thread::sleep(Duration::from_secs(1));
     }
     let delivered = receiver.count() - before;
     let rate = delivered as f64 / began.elapsed().as_secs_f64();
     let (p50, p99) = receiver.latencies();
     open.iter_mut().for_each(|it| drop(it.wait()));
-    load.stop();
-    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len().max(1) as f64;
-    let third = backlog.len() / 3;
-    println!(
-        "800/s for {whole:.0?} under {transactions} transactions of {seconds} s: {rate:.0}/s \
-         delivered, p50 {:.1} ms, p99 {:.1} ms, longest idle in transaction {:.0} ms\n\
-         behind in the first third {:.0}, in the second {:.0}, in the last {:.0}, at most {:.0}",
-        ms(p50),
-        ms(p99),
-        sampler.stop(),
-        mean(&backlog[..third]),
-        mean(&backlog[third..2 * third]),
-        mean(&backlog[2 * third..]),
-        backlog.iter().copied().fold(0.0, f64::max),
-    );
-    drop(engine);
-}
-
-fn ms(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
+    load.drain();
+    let mean = |of: &[f64]| figure(of.iter().sum::<f64>() / of.len().max(1) as f64);
+    let third = behind.len() / 3;
+    vec![
+        ("load", json!(HELD_UP.to_string())),
+        ("long_transactions", json!(transactions)),
+        ("seconds_each", json!(seconds)),
+        ("seconds", figure(whole.as_secs_f64())),
+        ("per_second", figure(rate)),
+        ("p50_ms", figure(ms(p50))),
+        ("p99_ms", figure(ms(p99))),
+        ("idle_in_transaction_ms", figure(sampler.stop())),
+        ("behind_first_third", mean(&behind[..third])),
+        ("behind_second_third", mean(&behind[third..2 * third])),
+        ("behind_last_third", mean(&behind[2 * third..])),
+        ("behind_most", figure(behind.iter().copied().fold(0.0, f64::max))),
+    ]
 }
 
 impl Database {
@@ -178,11 +165,11 @@ impl Database {
         Self { cluster, name, url }
     }
 
-    fn engine(&self, receiver: &Receiver) -> (Hub, Process, SocketAddr) {
+    fn engine(&self, receiver: &Receiver) -> (Hub, Engine) {
         let hub = Hub::new(&receiver.ports);
-        hub.append("plugpost.toml", &format!("[store]\nurl = \"{}\"\n", self.url));
-        let (engine, address) = hub.start();
-        (hub, engine, address)
+        store_into(&hub, &self.url);
+        let engine = hub.start();
+        (hub, engine)
     }
 
     fn number(&self, sql: &str) -> u64 {
@@ -210,37 +197,43 @@ impl Database {
         child
     }
 
-    /// What is kept of an event, and by how many connections.
-    fn print_at_rest(&self) {
+    /// Of one node.
+    fn connections(&self) -> u64 {
+        self.number(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND usename = current_user
+                 AND application_name <> 'psql'",
+        )
+    }
+
+    /// What is kept of an event.
+    fn at_rest(&self) -> Row {
         let events = self.number("SELECT count(*) FROM events").max(1);
-        let bytes = |table: &str, size: &str| {
-            let sql =
-                format!("SELECT sum({size}(relid)) FROM pg_partition_tree('{table}') WHERE isleaf");
-            self.number(&sql) / events
+        let of = |table: &str| {
+            let rows = self.number(&format!("SELECT count(*) FROM {table}"));
+            let bytes = |size: &str| {
+                let sql = format!(
+                    "SELECT sum({size}(relid)) FROM pg_partition_tree('{table}') WHERE isleaf"
+                );
+                self.number(&sql) / events
+            };
+            json!({
+                "rows": figure(rows as f64 / events as f64),
+                "bytes": bytes("pg_total_relation_size"),
+                "bytes_of_indexes": bytes("pg_indexes_size"),
+            })
         };
-        let of = |table| {
-            let rows = self.number(&format!("SELECT count(*) FROM {table}")) as f64;
-            let (all, indexes) =
-                (bytes(table, "pg_total_relation_size"), bytes(table, "pg_indexes_size"));
-            format!("{table} {:.2} rows, {all} bytes ({indexes} in indexes)", rows / events as f64)
-        };
-        let connections = "SELECT count(*) FROM pg_stat_activity
-                           WHERE datname = current_database() AND usename = current_user
-                               AND application_name <> 'psql'";
-        println!(
-            "{:<28} postgres  an event at rest: {}; {}; {}\n{:<28} postgres  {} connections of one node",
-            "",
-            of("events"),
-            of("deliveries"),
-            of("attempts"),
-            "",
-            self.number(connections),
-        );
+        vec![
+            ("store", json!("postgres")),
+            ("at_rest", json!(events)),
+            ("events", of("events")),
+            ("deliveries", of("deliveries")),
+            ("attempts", of("attempts")),
+        ]
     }
 }
 
 /// What the database has done so far.
-#[derive(Default)]
 struct Costs {
     statements: u64,
     commits: u64,
@@ -264,15 +257,14 @@ impl Costs {
         }
     }
 
-    fn print_since(&self, before: &Self, events: u64) {
-        let per_event = |now: u64, before: u64| (now - before) as f64 / events.max(1) as f64;
-        println!(
-            "{:<28} postgres  an event: {:.2} statements, {:.3} commits, {:.0} bytes of WAL",
-            "",
-            per_event(self.statements, before.statements),
-            per_event(self.commits, before.commits),
-            per_event(self.wal_bytes, before.wal_bytes),
-        );
+    /// For each event.
+    fn since(&self, before: &Self, events: f64) -> [(&'static str, Value); 3] {
+        let each = |now: u64, before: u64| figure((now - before) as f64 / events.max(1.0));
+        [
+            ("statements", each(self.statements, before.statements)),
+            ("commits", each(self.commits, before.commits)),
+            ("wal_bytes", each(self.wal_bytes, before.wal_bytes)),
+        ]
     }
 }
 

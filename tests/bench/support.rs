@@ -1,6 +1,5 @@
 //! The PostgreSQL that the tests start.
 
-#[expect(dead_code, reason = "the tests do more with it")]
 #[path = "../support/postgres.rs"]
 pub(crate) mod postgres;
 #[expect(dead_code, reason = "the certificates' file asks for it")]
