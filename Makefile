@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves all of it.
 
-.PHONY: help demo test torture fuzz bench check chromium registry postgres host control plugins examples
+.PHONY: help demo test torture fuzz bench charts check chromium registry postgres host control plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -25,8 +25,15 @@ fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every pa
 	tests/fuzz-api.sh
 	tests/fuzz-parsers.sh
 
-bench: host plugins postgres ## Measure beside a raw hyper relay, and one store beside the other (BENCH_SECONDS, BENCH_ONLY)
+bench: host plugins postgres ## Measure beside a raw hyper relay, and more: docs/performance.md (BENCH_SECONDS, BENCH_ONLY)
 	cargo bench --quiet --locked --package plugpost --profile release --bench relay
+
+charts: ## Draw what was measured into docs/performance.md
+	@target/venv/bin/python -c "import matplotlib" 2>/dev/null || { \
+		echo "installing matplotlib into target/venv"; \
+		python3 -m venv target/venv; \
+		target/venv/bin/pip --quiet --disable-pip-version-check install matplotlib==3.10.9; }
+	target/venv/bin/python tests/bench/charts.py
 
 # The dashboard is tested in a real browser, driven by its own driver.
 chromium:

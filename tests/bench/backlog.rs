@@ -30,7 +30,7 @@ const LOAD: Scenario = Scenario::of(350, 100);
 const BATCH: u64 = 500;
 const SENDERS: u64 = 4;
 
-const STARTS: usize = 5;
+const STARTS: usize = 3;
 
 /// It only ends what would never end.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -7,13 +7,14 @@ use crate::load::Scenario;
 use crate::results::Section;
 use crate::system::{System, side_by_side};
 
-const GRID: [Scenario; 6] = [
+const GRID: [Scenario; 7] = [
     Scenario::of(350, 1),
     Scenario::of(350, 100),
     Scenario::of(350, 10_000),
     Scenario::of(8192, 1),
     Scenario::of(8192, 100),
     Scenario::of(8192, 10_000),
+    Scenario::of(65_536, 100),
 ];
 
 pub(crate) fn measure(bench: &Bench, section: &mut Section) {

@@ -15,7 +15,7 @@ use crate::receiver::Receiver;
 use crate::results::{Section, spread};
 use crate::{Bench, ms};
 
-const ROUNDS: u8 = 10;
+const ROUNDS: u8 = 7;
 
 /// Routes in the folder, beside the one that changes.
 const ROUTES: [usize; 3] = [1, 100, 10_000];

@@ -24,6 +24,9 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// Before the first, and until every endpoint has had an event.
 const FIRST_WARM_UP: Duration = Duration::from_secs(1);
 
+/// After the start, before its memory is looked at.
+const SETTLED: Duration = Duration::from_millis(500);
+
 pub(crate) struct System {
     pub(crate) name: &'static str,
     processes: Vec<Process>,
@@ -75,7 +78,7 @@ impl System {
         hubs: Vec<Hub>,
     ) -> Self {
         // What the start itself took is given back.
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(SETTLED);
         let (processes, addresses): (Vec<_>, _) = nodes.into_iter().unzip();
         let idle_mib = processes.iter().map(Process::memory_mib).fold(0.0, f64::max);
         Self { name, processes, addresses, database, hubs, idle_mib }
