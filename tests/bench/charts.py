@@ -200,7 +200,7 @@ def draw_rates(rows):
 
 
 def draw_backlog(rows):
-    full = where(having(rows, "ratio_cpu"), system="full")
+    full = where(having(rows, "ratio_cpu"), system="full", store="sqlite")
     figure, (cpu, rate) = panels(2)
     line(cpu, full, "waiting", "ratio_cpu", None, "sqlite")
     cpu.axhline(1.2, color=COLOURS["limit"], linewidth=1, linestyle=":")
@@ -295,13 +295,14 @@ def tables_of(sections):
              LOADED[0], *LATE, *LOADED[1:3]]),
         "backlog": lambda: table(
             having(rows("backlog"), "system"),
-            [("waiting", "waiting"), ("store", "system"), LOADED[0], *LATE, LOADED[1],
-             LOADED[4], ("× CPU of empty", "ratio_cpu")]),
+            [("waiting", "waiting"), ("store", "store"), ("", "system"), LOADED[0], *LATE,
+             *LOADED[1:3], LOADED[4], ("× CPU of empty", "ratio_cpu")]),
         "filled": lambda: plain(
-            "backlog", ("waiting", "waiting"), ("events taken in per second", "taken_in_per_second"),
+            "backlog", ("waiting", "waiting"), ("store", "store"),
+            ("events taken in per second", "taken_in_per_second"),
             ("MiB", "memory_mib"), ("MiB at most", "memory_most_mib")),
         "start": lambda: plain(
-            "backlog", ("waiting", "waiting"), ("ms to listening", "listening_ms"),
+            "backlog", ("waiting", "waiting"), ("store", "store"), ("ms to listening", "listening_ms"),
             ("MiB at most", "memory_most_mib"), ("ms to the first delivery", "first_delivery_ms")),
         "nodes": lambda: table(rows("nodes"), [("", "system"), LOADED[0], *LATE, *LOADED[1:3],
                                                ("MiB of the largest", "memory_mib")]),
