@@ -12,7 +12,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "target/bench.json"
@@ -30,6 +30,7 @@ COLOURS = {
     "database": "#d9822b",
     "limit": "#da3633",
 }
+NAMES = {"relay": "hyper relay", "sqlite": "SQLite", "postgres": "PostgreSQL"}
 
 plt.rcParams.update({
     "svg.hashsalt": "plugpost",
@@ -93,9 +94,15 @@ def having(rows, *names):
 
 # ---- pictures
 
-def panels(count):
-    figure, axes = plt.subplots(1, count, figsize=(8.4, 3.0), constrained_layout=True)
-    return figure, axes
+def panels():
+    """Two beside each other."""
+    return plt.subplots(1, 2, figsize=(8.4, 3.2), constrained_layout=True)
+
+
+def legend(figure, axes):
+    """Below both, where no line is."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
 
 
 def save(figure, name):
@@ -103,8 +110,11 @@ def save(figure, name):
     file = PICTURES / f"{name}.svg"
     figure.savefig(file, transparent=True, metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    # Lines without spaces at their ends: the file is kept in git.
-    lines = file.read_text().splitlines()
+    # The file is kept in git: a hundredth of a point is enough, and no line ends in spaces.
+    def rounded(tag):
+        return re.sub(r"(\d\.\d\d)\d+", r"\1", tag.group())
+
+    lines = re.sub(r"<[^>]*>", rounded, file.read_text()).splitlines()
     file.write_text("\n".join(line.rstrip() for line in lines) + "\n")
 
 
@@ -123,7 +133,7 @@ def logarithmic(axes, rows, x, label, shown=str):
     steps = sorted({row[x] for row in rows})
     axes.set_xscale("log")
     axes.set_xticks(steps, [shown(it) for it in steps])
-    axes.xaxis.set_minor_locator(LogLocator(subs=()))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(label)
 
 
@@ -135,13 +145,20 @@ def thousands(count):
     return f"{count:,}"
 
 
+def whole(row):
+    """A row with the processor time of the engine and of its database in one."""
+    database = middle(row["database_cpu_s_per_1000"] or 0)
+    cpu = {name: it + database for name, it in row["cpu_s_per_1000"].items()}
+    return {**row, "cpu": cpu}
+
+
 def growth(name, rows, x, label, shown, series):
     """Processor time and the throughput beside the relay, as something grows."""
-    figure, (cpu, share) = panels(2)
-    for system, words in [("relay", "hyper relay"), ("sqlite", "SQLite"), ("postgres", "PostgreSQL")]:
+    figure, (cpu, share) = panels()
+    for system, words in NAMES.items():
         for part, (filters, style) in series.items():
             mine = sorted(where(rows, system=system, **filters), key=lambda it: it[x])
-            line(cpu, mine, x, "cpu_s_per_1000", words + part, system, style)
+            line(cpu, [whole(it) for it in mine], x, "cpu", words + part, system, style)
             if system != "relay":
                 line(share, mine, x, "ratio_per_second", words + part, system, style)
     cpu.set_title("CPU seconds per 1,000 deliveries")
@@ -149,7 +166,7 @@ def growth(name, rows, x, label, shown, series):
     for axes in (cpu, share):
         logarithmic(axes, rows, x, label, shown)
         axes.set_ylim(bottom=0)
-    cpu.legend()
+    legend(figure, cpu)
     save(figure, name)
 
 
@@ -170,12 +187,12 @@ def where_systems(rows):
     loads = {}
     for row in rows:
         loads.setdefault((row["load"], row["system"]), row)
-    return [row for row in loads.values() if row["system"] in ("relay", "sqlite", "postgres")]
+    return [row for row in loads.values() if row["system"] in NAMES]
 
 
 def draw_rates(rows):
     rows = [row for row in having(rows, "asked_per_second") if row["asked_per_second"]]
-    figure, all_axes = panels(2)
+    figure, all_axes = panels()
     for axes, load in zip(all_axes, ["200/s", "half of flat out"]):
         mine = where(rows, load=load)
         for place, row in enumerate(mine):
@@ -192,7 +209,7 @@ def draw_rates(rows):
         axes.yaxis.set_major_formatter(FuncFormatter(lambda it, _: f"{it:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xticks(range(len(mine)), [
-            f"{row['system']}\n{round(row['asked_per_second']):,}/s" for row in mine
+            f"{NAMES[row['system']]}\n{round(row['asked_per_second']):,}/s" for row in mine
         ])
         axes.set_xlim(-0.5, len(mine) - 0.2)
         axes.set_title(f"Milliseconds at {load}")
@@ -201,7 +218,7 @@ def draw_rates(rows):
 
 def draw_backlog(rows):
     full = where(having(rows, "ratio_cpu"), system="full", store="sqlite")
-    figure, (cpu, rate) = panels(2)
+    figure, (cpu, rate) = panels()
     line(cpu, full, "waiting", "ratio_cpu", None, "sqlite")
     cpu.axhline(1.2, color=COLOURS["limit"], linewidth=1, linestyle=":")
     cpu.annotate("the limit we set", (full[0]["waiting"], 1.2), (0, 4),
@@ -216,7 +233,7 @@ def draw_backlog(rows):
 
 
 def draw_nodes(rows):
-    figure, (cpu, late) = panels(2)
+    figure, (cpu, late) = panels()
     names = [row["system"] for row in rows]
     engine = [middle(row["cpu_s_per_1000"]) for row in rows]
     database = [middle(row["database_cpu_s_per_1000"]) for row in rows]
@@ -347,6 +364,7 @@ def machine(results):
     it = results["machine"]
     commits = sorted({section["commit"] or "?" for section in results["sections"].values()})
     dates = sorted({section["date"] for section in results["sections"].values()})
+    rounds = sorted({section["round_s"] for section in results["sections"].values()})
     rows = [
         ("processor", f"{it['cpu']}, {it['cores']} cores"),
         ("memory", f"{shown(it['memory_gib'])} GiB"),
@@ -355,7 +373,8 @@ def machine(results):
                  f"{shown(it['fsync_p50_ms'])} ms (p50), {shown(it['fsync_p99_ms'])} ms (p99)"),
         ("PostgreSQL", it["postgres"].split()[0]),
         ("compiler", it["rustc"].split(" (")[0]),
-        ("measured", f"{' to '.join(sorted({dates[0], dates[-1]}))}, commit {', '.join(commits)}"),
+        ("measured", f"{' to '.join(sorted({dates[0], dates[-1]}))}, commit {', '.join(commits)}; "
+                     f"rounds of {' and '.join(map(str, rounds))} s"),
     ]
     return "\n".join(["| | |", "|---|---|"] + [f"| {name} | {text} |" for name, text in rows])
 
