@@ -31,7 +31,7 @@ pub(crate) struct System {
     pub(crate) name: &'static str,
     processes: Vec<Process>,
     addresses: Vec<SocketAddr>,
-    /// Dropped after the engines that use them.
+    /// Where there is one, its server's work counts.
     database: Option<Database>,
     hubs: Vec<Hub>,
     idle_mib: f64,
