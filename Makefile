@@ -21,7 +21,7 @@ test: check host examples chromium registry postgres ## Run every test
 torture: control host plugins ## Kills, losses of power, disks that fail, flipped bits, clocks: all of it (TORTURE_ROUNDS, TORTURE_SEED, ONLY)
 	TORTURE=all cargo test --quiet --locked --release --package plugpost --test integration torture::$(ONLY) -- --nocapture --test-threads=1
 
-fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every parser (FUZZ_SECONDS, FUZZ_ONLY)
+fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every parser and plugin (FUZZ_SECONDS, FUZZ_ONLY)
 	tests/fuzz-api.sh
 	tests/fuzz-parsers.sh
 
@@ -65,7 +65,7 @@ host:
 	@[ -x target/release/plugpost ] || echo "building: the host (about six minutes on two cores, once)"
 	@cargo build --quiet --locked --release --package plugpost
 
-# The engine with two mistakes built in, for the tests that must see them.
+# The engine with three mistakes built in, for the tests that must see them.
 control:
 	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
 

@@ -1,5 +1,6 @@
-//! The host with one mistake built in, for the tests that must see it: it
-//! acknowledges an event before it is committed.
+//! The host with three mistakes built in, for the tests that must see them: it
+//! acknowledges an event before it is committed, sends what it reads without looking
+//! whether that is what it wrote, and takes lanes that another node has.
 
 use std::process::ExitCode;
 

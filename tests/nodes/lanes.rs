@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
@@ -16,7 +17,7 @@ use crate::support::engine::Engine;
 use crate::support::hub::{Hub, once, route};
 use crate::support::postgres::shared;
 use crate::support::receiver::{Received, Receiver, Reply};
-use crate::support::{eventually, eventually_within, measuring};
+use crate::support::{beside_the_engine, eventually, eventually_within, measuring};
 
 /// What nodes know of each other they know after a second; a machine that others use too
 /// gets more.
@@ -63,10 +64,18 @@ fn twice(received: &[Arc<Received>]) -> usize {
     times.values().filter(|it| **it > 1).count()
 }
 
-#[test]
-fn concurrency_and_rate_hold_over_all_nodes() {
+/// What an endpoint that takes one at a time and 20 a second gets from three nodes.
+#[derive(Debug)]
+struct Met {
+    at_once: usize,
+    within_a_second: usize,
+    twice: usize,
+    /// How often a node took the lane.
+    epoch: String,
+}
+
+fn slow_endpoint_of_three(binary: &Path) -> Met {
     const EVENTS: usize = 80;
-    let _measuring = measuring();
     let receiver = Receiver::start(|_| {
         thread::sleep(Duration::from_millis(10));
         Reply::status(200)
@@ -75,17 +84,35 @@ fn concurrency_and_rate_hold_over_all_nodes() {
     let hub = hub(&url);
     let limits = "concurrency = 1\nrate_limit = \"20/s\"";
     hub.route("out", route(&receiver.url("/"), limits, "schedule = [\"1s\"]"));
-    let nodes = nodes(&hub);
+    let nodes = [(); 3].map(|()| Engine::start_binary(binary, &hub));
     for at in 0..EVENTS {
         nodes[at % 3].send("order.created", at.to_string());
     }
     let received = receiver.first(EVENTS);
     nodes[0].drained();
-    assert_eq!((receiver.under_way_most(), twice(&received)), (1, 0));
-    // As in tests/lanes.rs: arrivals look closer than the attempts were.
-    let most = most_within(Duration::from_millis(800), &received);
-    assert!(most <= 20, "{most} within a second");
-    assert_eq!(shared().sql(name(&url), "SELECT epoch FROM lanes"), "1");
+    Met {
+        at_once: receiver.under_way_most(),
+        // As in tests/lanes.rs: arrivals look closer than the attempts were.
+        within_a_second: most_within(Duration::from_millis(800), &received),
+        twice: twice(&received),
+        epoch: shared().sql(name(&url), "SELECT epoch FROM lanes"),
+    }
+}
+
+#[test]
+fn concurrency_and_rate_hold_over_all_nodes() {
+    let _measuring = measuring();
+    let met = slow_endpoint_of_three(Path::new(env!("CARGO_BIN_EXE_plugpost")));
+    assert_eq!((met.at_once, met.twice, &*met.epoch), (1, 0, "1"), "{met:?}");
+    assert!(met.within_a_second <= 20, "{met:?}");
+}
+
+#[test]
+fn nodes_that_share_a_lane_are_seen_at_its_endpoint() {
+    let _measuring = measuring();
+    let met = slow_endpoint_of_three(&beside_the_engine("plugpost-control", "make control"));
+    eprintln!("nodes that share a lane: {met:?}");
+    assert!(met.at_once > 1 && met.within_a_second > 20, "{met:?}");
 }
 
 #[test]
