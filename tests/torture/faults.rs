@@ -10,7 +10,7 @@ use super::disk::{Dial, Disk, SYNCS, TRUNCATIONS, WRITES};
 use super::load::{Scene, drained, pending};
 use super::oracle::Findings;
 use crate::support::engine::{Ended, Engine};
-use crate::support::{eventually, measuring};
+use crate::support::{beside_the_engine, eventually, measuring};
 
 /// Of a short life.
 const EVENTS: usize = 4;
@@ -59,7 +59,8 @@ fn a_disk_that_fails_at_any_call_loses_nothing() {
     for at in (first..all).step_by((all / run.rounds).max(1)) {
         let call = i64::try_from(at / FAULTS.len()).expect("some hundred") + 1;
         disk.wipe();
-        found.add(life(&mut disk, call, FAULTS[at % FAULTS.len()], &mut run, &mut ends));
+        let fault = FAULTS[at % FAULTS.len()];
+        found.add(life(engine(), &mut disk, call, fault, &mut run, &mut ends));
         failed += disk.get(Dial::Failed);
     }
     run.end((calls, &found, &ends, failed));
@@ -71,6 +72,27 @@ fn a_disk_that_fails_at_any_call_loses_nothing() {
     assert!(failed > 0 && ends.did_not_start + ends.ended + ends.refused > 0, "{ends:?}");
     let in_full = run.rounds == all;
     assert!(!in_full || (ends.did_not_start > 0 && ends.ended > 0 && ends.refused > 0), "{ends:?}");
+}
+
+/// It has acknowledged already when the disk refuses what is to be kept.
+#[test]
+fn the_disk_faults_find_an_acknowledgement_before_the_commit() {
+    let _measuring = measuring();
+    let mut run = Run::begin("disk faults of the control", 200, 200);
+    let control = beside_the_engine("plugpost-control", "make control");
+    let mut disk = Disk::new();
+    let calls = calls_of_a_life(&mut disk);
+    let mut ends = Ends::default();
+    for lives in 1..=run.rounds {
+        let (call, fault) = (run.rng.i64(1..=calls), *run.rng.choice(&FAULTS).expect("some"));
+        disk.wipe();
+        let found = life(&control, &mut disk, call, fault, &mut run, &mut ends);
+        if found.lost > 0 {
+            run.end((lives, (call, fault), found, ends));
+            return;
+        }
+    }
+    panic!("{} lives of an engine that acknowledges before the commit: nothing lost", run.rounds);
 }
 
 /// How many calls a life without faults makes.
@@ -86,12 +108,19 @@ fn calls_of_a_life(disk: &mut Disk) -> i64 {
     calls
 }
 
-fn life(disk: &mut Disk, call: i64, fault: Fault, run: &mut Run, ends: &mut Ends) -> Findings {
+fn life(
+    binary: &Path,
+    disk: &mut Disk,
+    call: i64,
+    fault: Fault,
+    run: &mut Run,
+    ends: &mut Ends,
+) -> Findings {
     let mut scene = Scene::new();
     let place = format!("call {call}, {fault:?}");
     let last = if fault.once { call } else { i64::MAX };
     disk.fail(call, last, fault.kinds, fault.errno);
-    match Engine::try_start(disk.command(engine(), &scene.hub), &scene.hub) {
+    match Engine::try_start(disk.command(binary, &scene.hub), &scene.hub) {
         Err(ended) => {
             ends.did_not_start += 1;
             says_why(&ended, &place);

@@ -9,7 +9,7 @@ use super::Run;
 use super::disk::{Dial, Disk};
 use super::load::Scene;
 use crate::support::engine::Engine;
-use crate::support::{eventually, measuring};
+use crate::support::{beside_the_engine, eventually, measuring};
 
 /// Bytes that are left when it begins: none, less than a page, some transactions.
 const ROOM_MAX: i64 = 200_000;
@@ -59,4 +59,34 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let found = scene.judge(last);
     run.end((&found, refused, killed));
     found.assert_sound();
+}
+
+/// It answers 202 to everything, and keeps what there is room for.
+#[test]
+fn the_full_disks_find_an_acknowledgement_before_the_commit() {
+    let _measuring = measuring();
+    let mut run = Run::begin("full disks of the control", 20, 20);
+    let engine = Path::new(env!("CARGO_BIN_EXE_plugpost"));
+    let control = beside_the_engine("plugpost-control", "make control");
+    for times in 1..=run.rounds {
+        let (disk, mut scene) = (Disk::new(), Scene::new());
+        let serving = Engine::start_command(disk.command(&control, &scene.hub), &scene.hub);
+        let room = run.rng.i64(0..ROOM_MAX);
+        scene.under_load(&serving, |watch| {
+            disk.set(Dial::Room, room + 1);
+            eventually("more than there is room for", || {
+                (watch.refused_and_taken().1 > 1000).then_some(())
+            });
+            disk.heal();
+        });
+        serving.kill();
+        scene.note_in_hand();
+        let last = disk.command(engine, &scene.hub);
+        let found = scene.judge(last);
+        if found.lost > 0 {
+            run.end((times, found));
+            return;
+        }
+    }
+    panic!("{} full disks of an engine that acknowledges all the same: nothing lost", run.rounds);
 }

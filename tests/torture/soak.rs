@@ -1,22 +1,22 @@
 //! Time, compressed: five platforms' plugins, endpoints that fail and dawdle,
-//! reloads, resends and a log that is as long as it may be. In the end
+//! reloads, resends, recoveries and a log that is as long as it may be. In the end
 //! memory, files, threads and the store are what they were, and nothing is lost.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Run;
 use crate::support::client::{self, Connection};
 use crate::support::engine::Engine;
 use crate::support::hub::{Hub, TOKEN, route};
 use crate::support::receiver::{Receiver, Reply};
-use crate::support::{files, measuring, root};
+use crate::support::{eventually, files, measuring, root};
 
 /// The plugins, what their secrets are called, and what else their routes say.
 const PLATFORMS: [(&str, &str, &str); 5] = [
@@ -91,8 +91,8 @@ fn hours_of_everything_leave_it_as_it_was() {
     }
     let engine = Engine::start(&hub);
 
-    let (stopped, reloads, steps) =
-        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (stopped, reloads, steps, recovered) =
+        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
     let acknowledged = Mutex::new(HashMap::new());
     let mut held = Vec::new();
     let go_on = &|| !stopped.load(Ordering::SeqCst);
@@ -141,6 +141,7 @@ fn hours_of_everything_leave_it_as_it_was() {
                     );
                     steps.fetch_add(1, Ordering::SeqCst);
                 }
+                recovered.fetch_add(recover(&engine), Ordering::SeqCst);
                 for path in ["/metrics", "/v1/stats", "/v1/endpoints", "/v1/events?limit=50"] {
                     assert_eq!(engine.get(path).status, 200, "{path}");
                 }
@@ -162,15 +163,32 @@ fn hours_of_everything_leave_it_as_it_was() {
     let ended = engine.stop();
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     let (reloads, steps) = (reloads.into_inner(), steps.into_inner());
-    run.end((acknowledged.len(), "lost", lost, "reloads", reloads, "resent", steps, &held));
+    let recovered = recovered.into_inner();
+    let counts = ("reloads", reloads, "resent", steps, "recovered", recovered);
+    run.end((acknowledged.len(), "lost", lost, counts, &held));
     assert_eq!(lost, 0);
-    assert!(reloads > 2 && acknowledged.len() > 100);
+    assert!(reloads > 2 && acknowledged.len() > 100 && recovered > 0);
     let steady = run.rounds >= STEADY_AFTER;
     assert!(!steady || grown(&held).is_empty(), "{:?}: {held:?}", grown(&held));
 }
 
 /// Seconds after which it has met everything once and the log is full.
 const STEADY_AFTER: usize = 300;
+
+/// Recover what the flaky endpoint did not take lately; how much was sent again.
+fn recover(engine: &Engine) -> u64 {
+    let dead = engine.deliveries("status=dead&route=flaky&limit=10");
+    let Some(oldest) = dead.last() else { return 0 };
+    let range = json!({ "route": "flaky", "since": oldest["created_at"] }).to_string();
+    let begun = client::ask(engine.admin, "POST", "/v1/recover", &[], range.as_bytes());
+    assert_eq!(begun.status, 202, "{}", begun.text());
+    let path = format!("/v1/recover/{}", begun.json()["id"].as_str().expect("an id"));
+    let run = eventually("a recovery to end", || {
+        Some(engine.get(&path).json()).filter(|it| it["state"] != "running")
+    });
+    assert_eq!(run["state"], "done", "{run}");
+    run["resent"].as_u64().expect("a number")
+}
 
 /// The platform, the type and the data of each event that an example's cases have.
 fn events() -> Vec<(&'static str, String, Vec<u8>)> {
