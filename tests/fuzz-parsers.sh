@@ -9,6 +9,8 @@ command -v c++ >/dev/null || {
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update && $sudo apt-get install -y --no-install-recommends g++
 }
+# Components are compiled by a child process: the engine itself.
+cargo build --quiet --locked --release --package plugpost --bin plugpost
 # Coverage of the host alone: the crates it stands on are built as ever, and not again.
 RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc-with-coverage \
     cargo build --quiet --locked --release --package plugpost --features fuzz --bin plugpost-fuzz
@@ -16,8 +18,10 @@ failed=
 for target in ${FUZZ_ONLY:-$(sed -n 's/^    ("\(.*\)", .*),$/\1/p' host/src/fuzz.rs)}; do
     gathered=target/fuzz/$target
     mkdir -p "$gathered"
+    # A component is larger than what a parser reads.
+    [ "$target" = component ] && length=32768 || length=4096
     if FUZZ_TARGET=$target target/release/plugpost-fuzz -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
-        -max_len=4096 -artifact_prefix="target/fuzz/$target-" "$gathered" "tests/fuzz/corpus/$target" 2>"$gathered.log"; then
+        -max_len=$length -artifact_prefix="target/fuzz/$target-" "$gathered" "tests/fuzz/corpus/$target" 2>"$gathered.log"; then
         sed -n "s/^Done \(.*\) runs in \(.*\) second.*/$target: \1 inputs in \2 s/p" "$gathered.log"
     else
         tail -40 "$gathered.log"

@@ -2,24 +2,30 @@
 //! of what it makes of them. Only in builds with the feature `fuzz`: `tests/fuzz` has
 //! the program that calls them, and the inputs that found something.
 
+use std::fs;
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::attempt::parse_retry_after;
+use crate::attempt::{Fault, parse_retry_after};
 use crate::clock::{LATEST, UnixMs};
 use crate::event::{EventId, TypePattern};
-use crate::plugin::{Encoding, Key};
+use crate::plugin::fuzzed::{self, Parrot, SECRET};
+use crate::plugin::{Description, Encoding, Key, OutHeader, Problem};
 use crate::retry::{RETRY_AFTER_MAX, RetryPolicy};
-use crate::{client, config, ingest, json, plugin};
+use crate::{client, config, ingest, json, pipeline, plugin};
 
 /// A parser by its name.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every parser.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("cloudevents", cloudevents),
     ("json", json_pointer),
     ("retry-after", retry_after),
@@ -27,6 +33,7 @@ pub const TARGETS: [Target; 8] = [
     ("headers", headers),
     ("keys", keys),
     ("component", component),
+    ("lifting", lifting),
     ("texts", texts),
 ];
 
@@ -120,10 +127,132 @@ fn keys(bytes: &[u8]) {
     let _ = client::tls::identity(text, text);
 }
 
-/// What is looked at before a component goes to the compiler.
+/// A file that is loaded as a plugin: it is one, or it is said why not, in time.
 fn component(bytes: &[u8]) {
-    plugin::look_at(bytes);
+    let begun = Instant::now();
+    match fuzzed::load(bytes) {
+        None => return,
+        Some(Ok(component)) => described(component.description()),
+        Some(Err(message)) => {
+            assert!(!message.is_empty() && !message.contains("did not start"), "{message}");
+            shown(&message);
+        }
+    }
+    assert!(begun.elapsed() < LOADING_MAX, "{:?}", begun.elapsed());
+    assert_eq!(children(), "", "a compiler that goes on, or that nobody has buried");
 }
+
+/// The processes that this one has begun and that are still there.
+fn children() -> String {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    tasks.filter_map(|it| fs::read_to_string(it.path().join("children")).ok()).collect()
+}
+
+/// For a file of some kilobytes, on a machine that does other things as well.
+const LOADING_MAX: Duration = Duration::from_secs(4);
+
+/// The first byte chooses a function, the others are the guest's memory from its beginning:
+/// the first four say where there what it returns is.
+fn lifting(bytes: &[u8]) {
+    static PARROT: OnceLock<Parrot> = OnceLock::new();
+    let parrot = PARROT.get_or_init(|| Parrot::start().unwrap_or_else(|it| panic!("{it}")));
+    let Some((function, told)) = bytes.split_first() else { return };
+    match function % 8 {
+        0 => match parrot.describe(told) {
+            Ok(description) => described(&description),
+            Err(message) => shown(&message),
+        },
+        1 => match parrot.configure(told) {
+            Ok(problems) => problems.iter().for_each(|Problem { pointer, message }| {
+                shown(pointer);
+                shown(message);
+            }),
+            Err(fault) => faulty(&fault),
+        },
+        2 => match done(parrot.credentials(told)) {
+            Ok(api) => {
+                let mut headers = HeaderMap::new();
+                headers.insert("authorization", HeaderValue::from_static("Bearer abc"));
+                let _ = api.take_token(&mut headers);
+            }
+            Err(message) => shown(&message),
+        },
+        3 => match done(parrot.receive(told)) {
+            Ok(Ok(_)) => {}
+            Ok(Err(rejection)) => shown(&rejection.message),
+            Err(fault) => faulty(&fault),
+        },
+        4 => drop(done(parrot.accept(told)).map_err(|fault| faulty(&fault))),
+        5 => match done(parrot.apply(told)) {
+            Ok(message) => sent(told, message.headers),
+            Err(fault) => faulty(&fault),
+        },
+        6 => match done(parrot.sign(told)) {
+            Ok(headers) => sent(told, headers),
+            Err(fault) => faulty(&fault),
+        },
+        _ => match done(parrot.answer(told)) {
+            Ok(answered) => {
+                assert!((200..600).contains(&answered.status.as_u16()));
+                answered.headers.iter().for_each(|(name, value)| harmless(name, value));
+            }
+            Err(fault) => faulty(&fault),
+        },
+    }
+}
+
+fn done<T>(call: impl Future<Output = T>) -> T {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    let runtime = RUNTIME
+        .get_or_init(|| tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
+    runtime.block_on(call)
+}
+
+/// What a plugin says of itself, and what the host makes of its schema and its rules.
+fn described(said: &Description) {
+    [&said.name, &said.version, &said.summary].into_iter().for_each(|it| shown(it));
+    let _ = config::parse_policy(&said.policy).map_err(|it| shown(&it));
+    if let Ok(schema) = jsonschema::validator_for(&said.settings_schema) {
+        for settings in ["{}", "[]", "null", "1e400", r#"{"a":{"b":["c",1.5]},"d":""}"#] {
+            let Ok(settings) = serde_json::from_str::<Value>(settings) else { continue };
+            let _ = schema.iter_errors(&settings).count();
+        }
+    }
+}
+
+/// Headers in a request, and the request in the log: no secret is there.
+fn sent(told: &[u8], headers: Vec<OutHeader>) {
+    match pipeline::request_with(headers) {
+        Ok((headers, logged)) => {
+            headers.iter().for_each(|(name, value)| harmless(name, value));
+            let hush = SECRET.1.as_bytes();
+            let is_told = told.windows(hush.len()).any(|it| it == hush);
+            assert!(is_told || !logged.headers.contains(SECRET.1), "{}", logged.headers);
+        }
+        Err(fault) => faulty(&fault),
+    }
+}
+
+fn harmless(name: &HeaderName, value: &HeaderValue) {
+    assert!(!client::frames_the_request(name), "{name}");
+    assert!(!value.as_bytes().iter().any(|it| matches!(it, b'\r' | b'\n' | 0)), "{name}");
+}
+
+fn faulty(fault: &Fault) {
+    assert!(!fault.code.is_empty() && fault.code.len() <= CODE_BYTES_MAX, "{}", fault.code);
+    assert!(!fault.code.contains(char::is_control), "{}", fault.code);
+    shown(&fault.message);
+}
+
+/// What people and logs are shown has a limit, and no more than lines.
+fn shown(text: &str) {
+    assert!(text.len() <= SHOWN_BYTES_MAX, "{} bytes: {:.200}", text.len(), text);
+    assert!(!text.contains(|it: char| it.is_control() && it != '\n'), "{text:?}");
+}
+
+/// What is hard to show grows when it is shown all the same.
+const SHOWN_BYTES_MAX: usize = 16 << 10;
+const CODE_BYTES_MAX: usize = 512;
 
 fn texts(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

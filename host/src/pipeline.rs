@@ -289,3 +289,22 @@ const HEADER_BYTES_MAX: usize = 16 << 10;
 fn header_value(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok()
 }
+
+/// A request with these headers, as it is sent and as the log keeps it, for the fuzzer.
+#[cfg(feature = "fuzz")]
+pub(crate) fn request_with(
+    headers: Vec<OutHeader>,
+) -> Result<(Arc<HeaderMap>, SentRequest), Fault> {
+    let event = Arc::new(crate::plugin::fuzzed::an_event());
+    let mut outgoing = Outgoing {
+        body: event.data.clone(),
+        event,
+        time: clock::now(),
+        method: Method::POST,
+        url: "https://receiver.example.com/".into(),
+        headers: Arc::default(),
+    };
+    outgoing.set_headers(headers)?;
+    let logged = outgoing.for_the_log();
+    Ok((outgoing.headers, logged))
+}

@@ -11,6 +11,8 @@ mod calls;
 mod compile;
 mod component;
 mod desk;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzzed;
 mod imports;
 mod meter;
 mod runtime;
@@ -37,6 +39,8 @@ use warm::{Given, Instance, Pool};
 pub(crate) use api::{Answered, Api};
 pub(crate) use calls::Calls;
 pub(crate) use compile::{COMMAND as COMPILE_COMMAND, child as compile_child};
+#[cfg(feature = "fuzz")]
+pub(crate) use component::Description;
 pub(crate) use component::{Component, Role, SecretNeed};
 pub(crate) use imports::{EventView, Inbound, OutgoingView};
 pub(crate) use meter::{Meter, Spent};
@@ -211,17 +215,21 @@ impl Bound {
             "PATCH" => Ok(http::Method::PATCH),
             "DELETE" => Ok(http::Method::DELETE),
             other => {
-                let message = format!("{} returned the method {other:?}", self.component.name());
-                Err(Fault::retry("plugin.method", message))
+                Err(self.broken("plugin.method", &format!("{other:?} is no method for a message")))
             }
         }
     }
 
     /// Names and values that cannot harm the framing, secrets put in.
     fn headers(&self, headers: Vec<wit::Header>) -> Result<Vec<OutHeader>, Fault> {
-        headers.into_iter().map(|it| self.header(it)).collect::<Result<_, _>>().map_err(|message| {
-            Fault::retry("plugin.header", format!("{}: {message}", self.component.name()))
-        })
+        let headers = headers.into_iter().map(|it| self.header(it)).collect::<Result<_, _>>();
+        headers.map_err(|message| self.broken("plugin.header", &message))
+    }
+
+    /// It returned what it may not. What is wrong with that may quote all of it.
+    fn broken(&self, code: &str, message: &str) -> Fault {
+        let message = text::printable(message, MESSAGE_BYTES_MAX);
+        Fault::retry(code, format!("{}: {message}", self.component.name()))
     }
 
     fn header(&self, wit::Header { name, value }: wit::Header) -> Result<OutHeader, String> {
@@ -262,14 +270,6 @@ pub(crate) fn checked_header(
         .map_err(|_| format!("the value of `{name}` has bytes that a header cannot hold"))?;
     value.set_sensitive(sensitive);
     Ok(OutHeader { name, value })
-}
-
-/// What is looked at before a file goes to the compiler, for the fuzzer.
-#[cfg(feature = "fuzz")]
-pub(crate) fn look_at(bytes: &[u8]) {
-    if component::looks_right(bytes) && wasmparser::Parser::is_core_wasm(bytes) {
-        let _ = compile::encode(bytes);
-    }
 }
 
 /// A code is a short name.

@@ -136,9 +136,7 @@ impl Api {
         bound.measure(|| {
             said.headers.iter().map(|(a, b)| a.len() + b.len()).sum::<usize>() + said.body.len()
         });
-        let wrong = |code, message| {
-            Err(Fault::retry(code, format!("{}: {message}", bound.component.name())))
-        };
+        let wrong = |code, message: String| Err(bound.broken(code, &message));
         let status = match StatusCode::from_u16(said.status) {
             Ok(status) if (200..600).contains(&said.status) => status,
             _ => return wrong("plugin.status", format!("{} is no status to answer", said.status)),

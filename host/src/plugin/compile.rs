@@ -53,6 +53,9 @@ pub(crate) enum CompileError {
 /// Machine code for a component or a core module, from a child process.
 pub(super) fn in_a_child(wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
     let program = std::env::current_exe().map_err(CompileError::Start)?;
+    // What a fuzzer does with its arguments is its own: the engine beside it compiles.
+    #[cfg(feature = "fuzz")]
+    let program = program.with_file_name("plugpost");
     let mut child = Command::new(program)
         .arg(COMMAND)
         .env_clear()

@@ -21,6 +21,7 @@ use super::calls::{Calls, Counter};
 use super::compile::CompileError;
 use super::imports::Call;
 use super::runtime::Runtime;
+use super::text;
 use super::warm::{self, Pool};
 use crate::attempt::Fault;
 pub(crate) use description::{Description, SecretNeed};
@@ -85,6 +86,27 @@ pub(crate) enum LoadError {
     Describe(String),
 }
 
+/// Of what a file is quoted with.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+impl LoadError {
+    /// With the names and words that it quotes made fit for people.
+    fn shown(self) -> Self {
+        let shown = |it: String| text::lines(&it, MESSAGE_BYTES_MAX);
+        match self {
+            Self::NotWasm(it) => Self::NotWasm(shown(it)),
+            Self::Compile(CompileError::Refused(it)) => CompileError::Refused(shown(it)).into(),
+            Self::Compile(CompileError::Broke(it)) => CompileError::Broke(shown(it)).into(),
+            Self::Wit(it) => Self::Wit(shown(it)),
+            Self::Describe(it) => Self::Describe(shown(it)),
+            it @ (Self::TooLarge { .. }
+            | Self::Precompiled
+            | Self::TooMuch { .. }
+            | Self::Compile(CompileError::Start(_) | CompileError::TooMuch)) => it,
+        }
+    }
+}
+
 /// The version of `wit/` this host speaks.
 const PACKAGE: &str = "plugpost:plugin";
 const PACKAGE_VERSION: &str = "0.1.0";
@@ -95,6 +117,12 @@ pub(super) fn looks_right(bytes: &[u8]) -> bool {
     Engine::detect_precompiled(bytes).is_none() && bounds::check(bytes).is_ok()
 }
 
+/// What a plugin says of itself, checked.
+#[cfg(feature = "fuzz")]
+pub(super) fn described(said: exports::plugin::Description) -> Result<Description, String> {
+    Description::check(said)
+}
+
 impl Component {
     /// Load a plugin from its file's bytes; `name` is the file's stem.
     pub(crate) fn load(
@@ -102,6 +130,10 @@ impl Component {
         name: &str,
         bytes: &[u8],
     ) -> Result<Arc<Self>, LoadError> {
+        Self::loaded(runtime, name, bytes).map_err(LoadError::shown)
+    }
+
+    fn loaded(runtime: &Arc<Runtime>, name: &str, bytes: &[u8]) -> Result<Arc<Self>, LoadError> {
         let max = runtime.limits.component_bytes;
         if bytes.len() > max {
             return Err(LoadError::TooLarge { size: bytes.len(), max });

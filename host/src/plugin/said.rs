@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::text::lines;
 use crate::attempt::Fault;
 
 /// One instance's; every handle is the same.
@@ -38,7 +39,8 @@ impl Said {
         let said = std::mem::take(&mut *self.0.lock());
         let said = String::from_utf8_lossy(&said);
         if !said.trim().is_empty() {
-            fault.message = format!("{}\n{}", said.trim(), fault.message).into();
+            let said = lines(said.trim(), SAID_BYTES_MAX);
+            fault.message = format!("{said}\n{}", fault.message).into();
         }
         fault
     }

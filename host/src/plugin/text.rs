@@ -24,6 +24,14 @@ pub(super) fn printable(message: &str, bytes_max: usize) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// The same where there may be several lines, which stay.
+pub(super) fn lines(message: &str, bytes_max: usize) -> String {
+    let cut = message.floor_char_boundary(bytes_max);
+    let fit = |line: &str| printable(&line.replace('\t', "    "), usize::MAX).into_owned();
+    let kept = message[..cut].lines().map(fit).collect::<Vec<_>>().join("\n");
+    if cut < message.len() { kept + " [cut]" } else { kept }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +41,7 @@ mod tests {
         assert_eq!(printable("plain", 100), "plain");
         assert_eq!(printable("a\nb\u{1b}[31m", 100), "a\\nb\\u{1b}[31m");
         assert_eq!(printable("äöü", 3), "ä [cut]");
+        assert_eq!(lines("a\nb\u{1b}[31m", 100), "a\nb\\u{1b}[31m");
+        assert_eq!(lines("a\n\töü", 5), "a\n    ö [cut]");
     }
 }

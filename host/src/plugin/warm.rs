@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use wasmtime::component::Resource;
 use wasmtime::{Store, Trap};
 
-use super::Unfit;
 use super::bindings::exports::plugpost::plugin as exports;
 use super::bindings::plugpost::plugin::types::Failure;
 use super::component::Component;
@@ -21,6 +20,8 @@ use super::imports::{Call, Input};
 use super::meter::{Meter, Metered};
 use super::runtime::INLINE_TICKS;
 use super::secrets::Secrets;
+use super::text::printable;
+use super::{MESSAGE_BYTES_MAX, Problem, Unfit};
 use crate::attempt::Fault;
 use crate::subscription::desk::Desk;
 
@@ -99,6 +100,30 @@ pub(super) fn describe(component: &Component) -> Result<exports::plugin::Descrip
     let mut instance = Instance::start(component)?;
     let said = instance.plugin.call_describe(&mut instance.store);
     said.map_err(|error| instance.fault(error))
+}
+
+/// Ask it after a request of which it takes note.
+#[cfg(feature = "fuzz")]
+pub(super) fn describe_told(
+    component: &Component,
+    told: Input,
+) -> Result<exports::plugin::Description, Fault> {
+    let _ticking = component.runtime.ticking();
+    let mut instance = Instance::told(component, told)?;
+    let said = instance.plugin.call_describe(&mut instance.store);
+    said.map_err(|error| instance.fault(error))
+}
+
+/// Have it look at settings after a request of which it takes note.
+#[cfg(feature = "fuzz")]
+pub(super) fn configure_told(component: &Component, told: Input) -> Result<Vec<Problem>, Fault> {
+    let _ticking = component.runtime.ticking();
+    let mut instance = Instance::told(component, told)?;
+    match instance.configure("{}") {
+        Ok(()) => Ok(Vec::new()),
+        Err(Unfit::Settings(problems)) => Ok(problems),
+        Err(Unfit::Fault(fault)) => Err(fault),
+    }
 }
 
 /// Ask, once, with the whole deadline.
@@ -210,10 +235,8 @@ impl Pool {
     fn instance(&self) -> Result<Instance, Unfit> {
         let mut instance = Instance::start(&self.component).map_err(Unfit::Fault)?;
         instance.store.data_mut().plugin = self.label.clone();
-        let problems = instance.plugin.call_configure(&mut instance.store, &self.settings);
-        let problems = problems.map_err(|error| Unfit::Fault(instance.fault(error)))?;
-        instance.store.data().said.forget();
-        if problems.is_empty() { Ok(instance) } else { Err(Unfit::Settings(problems)) }
+        instance.configure(&self.settings)?;
+        Ok(instance)
     }
 }
 
@@ -250,6 +273,31 @@ impl Instance {
             loaded.map_err(|error| store.data().said.with(fault_of(error)))?;
         let calls_left = CALLS_MIN + fastrand::u32(..CALLS_MIN);
         Ok(Self { plugin, source, filter, transform, auth, api, store, calls_left })
+    }
+
+    fn configure(&mut self, settings: &str) -> Result<(), Unfit> {
+        let problems = self.plugin.call_configure(&mut self.store, settings);
+        let mut problems = problems.map_err(|error| Unfit::Fault(self.fault(error)))?;
+        self.store.data().said.forget();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.truncate(PROBLEMS_MAX);
+        for Problem { pointer, message } in &mut problems {
+            for said in [pointer, message] {
+                *said = printable(said, MESSAGE_BYTES_MAX).into();
+            }
+        }
+        Err(Unfit::Settings(problems))
+    }
+
+    #[cfg(feature = "fuzz")]
+    fn told(component: &Component, told: Input) -> Result<Self, Fault> {
+        let mut instance = Self::start(component)?;
+        instance.store.data_mut().input = told;
+        let received = instance.receive();
+        received.map_err(|error| instance.fault(error))?.ok();
+        Ok(instance)
     }
 
     /// What went wrong in it, with what it said of that.
@@ -307,6 +355,9 @@ impl Instance {
 
 /// Handles a guest may hold at once; a call needs one, a platform's API a page of them.
 const HANDLES_MAX: usize = 1024;
+
+/// Of what a plugin finds wrong with its settings, so many are shown.
+const PROBLEMS_MAX: usize = 64;
 
 /// Loading has checked that a plugin has the roles it is used for.
 fn no_role(role: &str) -> wasmtime::Error {
