@@ -1,12 +1,16 @@
 //! Time and ids. [`UnixMs`] is a value like any other; [`now`] is the one place
-//! that reads the system's clock, [`steady`] is for what is due, and [`IdClock`] the
-//! one that makes ids.
+//! that reads the system's clock, [`steady`] is for what is due, [`monotonic`] for how
+//! much in how long, and [`IdClock`] the one that makes ids.
+//!
+//! In a test, a thread can have a time of its own: `simulation/time.rs`.
 
 use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+#[cfg(test)]
+use crate::simulation::time as simulation;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -19,6 +23,10 @@ pub(crate) const LATEST: UnixMs = UnixMs(253_402_300_799_999);
 
 /// What the clock says.
 pub(crate) fn now() -> UnixMs {
+    #[cfg(test)]
+    if let Some(wall) = simulation::wall() {
+        return wall;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(LATEST.0)).min(LATEST)
 }
@@ -28,23 +36,51 @@ pub(crate) fn now() -> UnixMs {
 /// seconds waits for ten seconds.
 pub(crate) fn steady() -> UnixMs {
     let running = running_ms();
-    let ahead = now().0.saturating_sub(running);
-    let ahead = AHEAD_MS.fetch_max(ahead, Ordering::Relaxed).max(ahead);
+    let ahead = ahead_ms(now().0.saturating_sub(running));
     UnixMs(running.saturating_add(ahead)).min(LATEST)
 }
 
 /// It was so late once, in this process or one before it: [`steady`] is not earlier.
 pub(crate) fn not_before(at: UnixMs) {
-    AHEAD_MS.fetch_max(at.min(LATEST).0.saturating_sub(running_ms()), Ordering::Relaxed);
+    ahead_ms(at.min(LATEST).0.saturating_sub(running_ms()));
 }
 
-/// By how much the steady clock is ahead of the time that the process runs.
-static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+/// A clock that nobody sets, of this process alone: only how far two of its moments are
+/// apart means something. [`steady`] leaps forward with the system's clock.
+pub(crate) fn monotonic() -> UnixMs {
+    UnixMs(running_ms().saturating_add(MONOTONIC_BEGIN_MS))
+}
+
+/// A moment of another process, from before this one began, is none before 1970: a day, for
+/// nothing longer is measured by it.
+const MONOTONIC_BEGIN_MS: u64 = 86_400_000;
+
+/// By how much the steady clock is ahead of the time that the process runs: from now on at
+/// least so much.
+fn ahead_ms(at_least: u64) -> u64 {
+    #[cfg(test)]
+    if let Some(ahead) = simulation::ahead(at_least) {
+        return ahead;
+    }
+    static AHEAD_MS: AtomicU64 = AtomicU64::new(0);
+    AHEAD_MS.fetch_max(at_least, Ordering::Relaxed).max(at_least)
+}
 
 fn running_ms() -> u64 {
+    #[cfg(test)]
+    if let Some(running) = simulation::running_ms() {
+        return running;
+    }
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_millis()).unwrap_or(LATEST.0)
 }
+
+/// Wait.
+#[cfg(not(test))]
+pub(crate) use tokio::time::sleep;
+
+#[cfg(test)]
+pub(crate) use simulation::sleep;
 
 impl UnixMs {
     /// This much later; stops at the end of year 9999.

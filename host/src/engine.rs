@@ -125,10 +125,14 @@ impl Engine {
         for gone in before.routes.iter().filter(|it| now.routes.get(&it.name).is_none()) {
             self.lanes.leave(&gone.name);
         }
-        for route in now.routes.iter() {
+        let mut routes: Vec<_> = now.routes.iter().collect();
+        // In one order, so that what a reload sets off is the same each time.
+        routes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        for route in routes {
+            // What is in hand already is held to the new limits, too.
+            self.lanes.configure(route);
             match before.routes.get(&route.name) {
-                // It may have been here before, and have left deliveries behind.
-                None => self.lanes.of(&route.name).stored(),
+                None => self.lanes.came(route),
                 Some(before) if route.has_plugins_of(before) => {}
                 Some(_) => self.lanes.of(&route.name).repaired(),
             }

@@ -21,15 +21,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::clock::{self, UnixMs};
+use crate::clock::{self, UnixMs, sleep};
 use crate::delivery::{Delivery, Lease};
-use crate::endpoint::{Disabled, Health};
+use crate::endpoint::Disabled;
 use crate::engine::Engine;
 use crate::queue::{Committed, EndpointRecord, Tenure};
 use crate::route::Route;
-use crate::snapshot::Snapshot;
 use state::State;
 use worker::Worker;
 
@@ -39,6 +38,9 @@ pub(crate) use state::View;
 #[derive(Debug)]
 pub(crate) struct Lanes {
     by_route: RwLock<HashMap<Arc<str>, Arc<Lane>>>,
+    /// What was kept of endpoints whose route was not there at the start: of each the store
+    /// has one.
+    absent: Mutex<Vec<EndpointRecord>>,
     engine: Weak<Engine>,
     shared: Arc<Shared>,
 }
@@ -95,19 +97,8 @@ impl Lanes {
             stopped: AtomicBool::new(false),
             tenure,
         };
-        Self { by_route: RwLock::default(), engine, shared: Arc::new(shared) }
-    }
-
-    /// What was known of the endpoints when the process before this one ended.
-    pub(crate) fn restore(&self, snapshot: &Snapshot, kept: Vec<EndpointRecord>) {
-        for EndpointRecord { route, url, health } in kept {
-            if let Some(route) = snapshot.routes.known(&route).filter(|it| it.endpoint.url == url) {
-                let lane = self.of(&route.name);
-                let mut state = lane.state.lock();
-                state.configure(route);
-                state.health = Health::restored(health);
-            }
-        }
+        let (by_route, absent) = Default::default();
+        Self { by_route, absent, engine, shared: Arc::new(shared) }
     }
 
     /// The lane of a route that will not come back. What is in hand goes on to its end.
@@ -124,8 +115,17 @@ impl Lanes {
 
     /// A route has other limits now, or another endpoint.
     pub(crate) fn configure(&self, route: &Arc<Route>) {
-        if let Some(lane) = self.by_route.read().get(&route.name) {
-            lane.state.lock().configure(route);
+        let lane = self.by_route.read().get(&route.name).cloned();
+        if let Some(lane) = lane {
+            let was_paused = {
+                let mut state = lane.state.lock();
+                state.configure(route);
+                state.paused_until.take().is_some()
+            };
+            // It may bear more now; if it does not, it pauses again.
+            if was_paused {
+                lane.go_on();
+            }
         }
     }
 
@@ -377,7 +377,7 @@ impl Lane {
     fn put_to_work(self: &Arc<Self>, workers: usize) {
         for _ in 0..workers {
             let Some(engine) = self.engine.upgrade() else { return };
-            self.shared.runtime.spawn(Worker { lane: self.clone() }.work(engine));
+            self.shared.runtime.spawn(Worker { lane: self.clone(), begun: false }.work(engine));
         }
     }
 

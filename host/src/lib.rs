@@ -75,3 +75,5 @@ pub mod cli;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod plan;
+#[cfg(test)]
+mod simulation;

@@ -50,7 +50,8 @@ impl fmt::Display for RateLimit {
 
 /// The recent past of a rate-limited lane. It remembers every attempt that still
 /// counts, so that in *no* stretch of that length there are more than the limit,
-/// which a token bucket with a burst would allow.
+/// which a token bucket with a burst would allow. Its moments are of a clock that nobody
+/// sets: else one that is set forward would end the stretch.
 #[derive(Debug)]
 pub(crate) struct RateWindow {
     limit: RateLimit,
@@ -68,19 +69,24 @@ impl RateWindow {
         Self { limit, recent: VecDeque::new(), slices: VecDeque::new() }
     }
 
-    pub(crate) fn limit(&self) -> RateLimit {
-        self.limit
+    /// Another limit, from now on. What was made under the one before counts.
+    pub(crate) fn change(&mut self, limit: RateLimit) {
+        if std::mem::replace(&mut self.limit, limit) == limit {
+            return;
+        }
+        self.slices.clear();
+        for at in self.recent.clone() {
+            self.count(at);
+        }
     }
 
     /// Count an attempt now, or say when one may be made.
     pub(crate) fn take(&mut self, now: UnixMs) -> Result<(), UnixMs> {
         while let Some(&oldest) = self.recent.front() {
-            // A clock that was set back must not block the lane: what lies ahead is dropped.
-            if oldest.plus(self.limit.per) <= now || oldest > now {
-                self.recent.pop_front();
-            } else {
+            if oldest.plus(self.limit.per) > now {
                 break;
             }
+            self.recent.pop_front();
         }
         match self.recent.front() {
             Some(&oldest) if self.recent.len() >= self.limit.count as usize => {
@@ -179,9 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_does_not_block_a_lane() {
-        let mut window = RateWindow::new(RateLimit { count: 1, per: Duration::from_mins(1) });
-        assert_eq!(window.take(UnixMs(10_000_000)), Ok(()));
-        assert_eq!(window.take(UnixMs(1_000)), Ok(()));
+    fn another_limit_counts_what_was_made_under_the_one_before() {
+        let per = Duration::from_secs(1);
+        let mut window = RateWindow::new(RateLimit { count: 3, per });
+        (0..3).for_each(|at| window.take(UnixMs(10_000 + at)).expect("there is room"));
+        window.change(RateLimit { count: 4, per });
+        assert_eq!(window.take(UnixMs(10_003)), Ok(()));
+        window.change(RateLimit { count: 2, per });
+        assert!(window.take(UnixMs(11_001)).is_err());
+        assert_eq!(window.take(UnixMs(11_002)), Ok(()));
+        assert_eq!(window.spent().iter().map(|(_, count)| count).sum::<u64>(), 5);
     }
 }

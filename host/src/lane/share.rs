@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
-use tokio::time::sleep;
 
 use super::state::State;
 use super::{CLAIM_AGAIN, Lane, Lanes, Slot, Turn};
-use crate::clock::{self, UnixMs};
+use crate::clock::{self, UnixMs, sleep};
 use crate::delivery::Delivery;
 use crate::endpoint::Health;
 use crate::queue::{EndpointRecord, Hold, Queue, Taken};

@@ -74,8 +74,9 @@ impl State {
         let endpoint = &route.endpoint;
         self.route = Arc::downgrade(route);
         self.concurrency = endpoint.concurrency as usize;
-        if self.rate.as_ref().map(RateWindow::limit) != endpoint.rate_limit {
-            self.rate = endpoint.rate_limit.map(RateWindow::new);
+        match (&mut self.rate, endpoint.rate_limit) {
+            (Some(rate), Some(limit)) => rate.change(limit),
+            (rate, limit) => *rate = limit.map(RateWindow::new),
         }
         if self.url != endpoint.url {
             // Another endpoint: what was learned was of the one before.
@@ -122,20 +123,28 @@ impl State {
             return Err(rest.until);
         }
         match &mut self.rate {
-            Some(rate) => rate.take(clock::steady()),
+            Some(rate) => {
+                let now = clock::monotonic();
+                rate.take(now).map_err(|at| clock::steady().plus(at.since(now)))
+            }
             None => Ok(()),
         }
     }
 
-    /// What the rate limit has had to bear lately; none without one.
+    /// What the rate limit has had to bear lately; none without one. Other nodes do not
+    /// know this one's own clock, so it is told by the one they share.
     pub(super) fn spent(&self) -> Option<Spent> {
-        self.rate.as_ref().map(RateWindow::spent)
+        let (own, shared) = (clock::monotonic(), clock::steady());
+        let told = |(at, count)| (shared.minus(own.since(at)), count);
+        Some(self.rate.as_ref()?.spent().into_iter().map(told).collect())
     }
 
     /// Another node has made attempts.
     pub(super) fn spent_elsewhere(&mut self, spent: &Spent, unsure: u64, now: UnixMs) {
+        let own = clock::monotonic();
+        let heard = |&(at, count): &(UnixMs, u64)| (own.minus(now.since(at)), count);
         if let Some(rate) = &mut self.rate {
-            rate.follow(spent, unsure, now);
+            rate.follow(&spent.iter().map(heard).collect::<Spent>(), unsure, own);
         }
     }
 

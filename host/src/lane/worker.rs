@@ -10,13 +10,14 @@ use futures_util::FutureExt as _;
 use super::{Lane, Lanes, Slot, Turn, View};
 use crate::clock::{self, UnixMs};
 use crate::delivery::{Delivery, Next};
-use crate::endpoint::{Cause, Change, Disabled, HealthRecord, Heard, Rest};
+use crate::endpoint::{Cause, Change, Disabled, Health, HealthRecord, Heard, Rest};
 use crate::engine::Engine;
 use crate::event::is_own;
 use crate::operational;
 use crate::pipeline;
 use crate::queue::{EndpointRecord, Made, QueueError, Settled, Settlement};
 use crate::route::Route;
+use crate::snapshot::Snapshot;
 
 /// In a rest that is longer than this, what is ready goes back to the store.
 const REST_IN_MEMORY_MAX: Duration = Duration::from_secs(2);
@@ -24,10 +25,13 @@ const REST_IN_MEMORY_MAX: Duration = Duration::from_secs(2);
 /// Attempts one delivery after the other until none is ready.
 pub(super) struct Worker {
     pub(super) lane: Arc<Lane>,
+    /// A runtime that ends drops what has not begun: that hires nobody.
+    pub(super) begun: bool,
 }
 
 impl Worker {
-    pub(super) async fn work(self, engine: Arc<Engine>) {
+    pub(super) async fn work(mut self, engine: Arc<Engine>) {
+        self.begun = true;
         while let Some(turn) = self.lane.next() {
             let shared = &self.lane.shared;
             shared.attempts_under_way.fetch_add(1, Ordering::SeqCst);
@@ -75,7 +79,10 @@ impl Drop for Worker {
         let workers = {
             let mut state = self.lane.state.lock();
             state.workers -= 1;
-            if self.lane.shared.stopped.load(Ordering::SeqCst) { 0 } else { state.hire() }
+            match self.begun && !self.lane.shared.stopped.load(Ordering::SeqCst) {
+                true => state.hire(),
+                false => 0,
+            }
         };
         self.lane.put_to_work(workers);
     }
@@ -223,6 +230,35 @@ impl Lane {
 }
 
 impl Lanes {
+    /// What was known of the endpoints when the process before this one ended.
+    pub(crate) fn restore(&self, snapshot: &Snapshot, kept: Vec<EndpointRecord>) {
+        for record in kept {
+            match snapshot.routes.known(&record.route) {
+                Some(route) => self.restore_one(route, record),
+                // Others may change it meanwhile; whoever takes the lane hears of it then.
+                None if self.shared.tenure.is_shared() => {}
+                None => self.absent.lock().push(record),
+            }
+        }
+    }
+
+    fn restore_one(&self, route: &Arc<Route>, record: EndpointRecord) {
+        if route.endpoint.url == record.url {
+            let lane = self.of(&route.name);
+            let mut state = lane.state.lock();
+            state.configure(route);
+            state.health = Health::restored(record.health);
+        }
+    }
+
+    /// A route is there that was not a moment ago. It may have been before, and have left
+    /// deliveries behind.
+    pub(crate) fn came(&self, route: &Arc<Route>) {
+        let kept: Vec<_> = self.absent.lock().extract_if(.., |it| it.route == route.name).collect();
+        kept.into_iter().for_each(|it| self.restore_one(route, it));
+        self.of(&route.name).stored();
+    }
+
     /// How a route's lane does.
     pub(crate) fn view(&self, route: &Arc<Route>) -> View {
         let lane = self.of(&route.name);

@@ -3,6 +3,8 @@
 //! batch, and nothing is acknowledged before it is on disk.
 
 mod owed;
+#[cfg(test)]
+mod simulated;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -167,6 +169,16 @@ pub(super) struct Writer {
 struct Inbox {
     gathered: Mutex<Gathered>,
     arrived: Condvar,
+    #[cfg(test)]
+    simulated: tokio::sync::Notify,
+}
+
+impl Inbox {
+    fn wake(&self) {
+        self.arrived.notify_one();
+        #[cfg(test)]
+        self.simulated.notify_one();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -193,6 +205,11 @@ impl Writer {
         let inbox = Arc::new(Inbox::default());
         let mut run =
             Run { store, handover, inbox: inbox.clone(), unwritten: Vec::new(), spare: Vec::new() };
+        #[cfg(test)]
+        if crate::simulation::is_on() {
+            simulated::begin(run);
+            return Ok(Self { inbox, thread: Mutex::new(None) });
+        }
         let thread = std::thread::Builder::new()
             .name("queue-writer".into())
             .spawn(move || run.until_closed())
@@ -208,7 +225,7 @@ impl Writer {
         }
         gathered.commands.push(command);
         if !mem::replace(&mut gathered.urgent, true) {
-            self.inbox.arrived.notify_one();
+            self.inbox.wake();
         }
         Ok(())
     }
@@ -222,7 +239,7 @@ impl Writer {
         let was_urgent = gathered.urgent;
         gathered.urgent |= urgent;
         if gathered.commands.len() == 1 || (urgent && !was_urgent) {
-            self.inbox.arrived.notify_one();
+            self.inbox.wake();
         }
     }
 
@@ -234,7 +251,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.inbox.gathered.lock().closed = true;
-        self.inbox.arrived.notify_one();
+        self.inbox.wake();
         if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
@@ -255,16 +272,20 @@ struct Run {
 
 impl Run {
     fn until_closed(&mut self) {
-        while let Some(mut commands) = self.next_batch() {
-            loop {
-                let rest = commands.split_off(commands.len().min(BATCH_MAX));
-                self.write(mem::replace(&mut commands, rest));
-                if commands.is_empty() {
-                    break;
-                }
-            }
+        while let Some(commands) = self.next_batch() {
+            self.write_all(commands);
         }
         self.store.close();
+    }
+
+    fn write_all(&mut self, mut commands: Vec<Command>) {
+        loop {
+            let rest = commands.split_off(commands.len().min(BATCH_MAX));
+            self.write(mem::replace(&mut commands, rest));
+            if commands.is_empty() {
+                break;
+            }
+        }
     }
 
     /// Wait for commands; facts wait for somebody who waits, but not long. Empty when what
