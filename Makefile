@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves all of it.
 
-.PHONY: help demo test torture fuzz bench charts check chromium registry postgres host control plugins examples
+.PHONY: help demo test torture simulate fuzz bench charts check chromium registry postgres host control plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -18,7 +18,10 @@ test: check host examples chromium registry postgres ## Run every test
 	@if command -v python3 >/dev/null; then EXAMPLES=5 tests/fuzz-api.sh; else echo "no python3: the API is not fuzzed"; fi
 	FUZZ_SECONDS=5 tests/fuzz-parsers.sh
 
-torture: control host plugins ## Kills, losses of power, disks that fail, flipped bits, clocks: all of it (TORTURE_ROUNDS, TORTURE_SEED, ONLY)
+simulate: ## Worlds made by seeds, in virtual time (SIMULATION_SEEDS, or one SIMULATION_SEED)
+	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-10000} cargo test --quiet --locked --release --package plugpost --lib simulation -- --nocapture
+
+torture: control host plugins $(if $(ONLY),,simulate) ## Kills, losses of power, disks that fail, flipped bits, clocks, seeds: all of it (TORTURE_ROUNDS, TORTURE_SEED, ONLY)
 	TORTURE=all cargo test --quiet --locked --release --package plugpost --test integration torture::$(ONLY) -- --nocapture --test-threads=1
 
 fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every parser and plugin (FUZZ_SECONDS, FUZZ_ONLY)
