@@ -74,6 +74,10 @@ const CASES: &[Case] = &[
     case("transform", "output", 3_000_000, "delivered"),
     case("transform", "output", 20_000_000, "plugin.output"),
     case("transform", "output", 100_000_000, "plugin.memory"),
+    case("transform", "pointers", 2, "delivered"),
+    case("transform", "pointers", 3, "plugin.output"),
+    case("transform", "absent-pointers", 64, "delivered"),
+    case("transform", "absent-pointers", 65, "plugin.output"),
     case("transform", "method", 0, "plugin.method"),
     case("transform", "method-injection", 0, "plugin.method"),
     case("transform", "no-method", 0, "plugin.method"),
@@ -245,6 +249,7 @@ fn one_call_on_the_host_cannot_make_it_work_for_long() {
     // path of a million steps.
     let cases = [
         ("auth", "hmac-of-much", 20_000),
+        ("auth", "signatures-of-much", 20_000),
         ("auth", "signature-of-much", 20_000),
         ("auth", "verify-much", 20_000),
         ("transform", "long-pointer", 1_000_000),

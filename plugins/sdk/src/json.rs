@@ -82,11 +82,11 @@ mod tests {
 
     #[test]
     fn an_id_is_a_string_or_a_number() {
-        assert_eq!(id(Some("q-1".into()), || None), Some("q-1".into()));
-        assert_eq!(id(None, || Some("2279".into())), Some("2279".into()));
-        for other in ["null", "true", "{}", "[1]"] {
-            assert_eq!(id(None, || Some(other.into())), None, "{other}");
+        for (json, expected) in [(r#""q-1""#, "q-1"), (r#""\u00e4\n""#, "ä\n"), ("2279", "2279")] {
+            assert_eq!(id(json).as_deref(), Some(expected));
         }
-        assert_eq!(id(Some(String::new()), || None), None);
+        for other in ["null", "true", "{}", "[1]", r#""""#, r#"""#, ""] {
+            assert_eq!(id(other), None, "{other}");
+        }
     }
 }

@@ -89,6 +89,10 @@ impl Hostile {
             }
             // One call on the host that makes it work for long.
             "hmac-of-much" => drop(secrets::hmac("key", "sha256", &self.much())),
+            "signatures-of-much" => {
+                let schemes = vec![("sha256".to_owned(), String::new()); self.count];
+                drop(secrets::signatures("key", "hex", &schemes, &self.much()));
+            }
             "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
             "verify-much" => drop(secrets::verify("pair", "ed25519", &self.much(), &[0; 64])),
             _ => {}
@@ -180,6 +184,9 @@ impl Transform for Hostile {
                 while seen.insert(event.data().len()) || event.field("/never").is_none() {}
             }
             "long-pointer" => drop(event.field(&"/a".repeat(self.count))),
+            // Several, and the whole each time.
+            "pointers" => drop(event.fields(&vec![String::new(); self.count])),
+            "absent-pointers" => drop(event.fields(&vec!["/never".into(); self.count])),
             "output" => message.body = Body::Bytes(vec![b'x'; self.count]),
             "method" => message.method = "BREW".into(),
             "method-injection" => {
