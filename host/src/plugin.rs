@@ -8,6 +8,7 @@
 mod api;
 mod bindings;
 mod calls;
+mod clockwork;
 mod compile;
 mod component;
 mod desk;

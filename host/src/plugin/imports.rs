@@ -11,6 +11,7 @@ use http::HeaderMap;
 use wasmtime::component::Resource;
 
 use super::bindings::plugpost::plugin::{events, logging, requests, secrets as wit_secrets, types};
+use super::clockwork::CallTime;
 use super::desk::Held;
 use super::meter::{Meter, Metered};
 use super::said::Said;
@@ -99,6 +100,7 @@ pub(super) struct Call {
     pub(super) limits: Metered,
     /// `name@version`, for the log; empty before the plugin has said it.
     pub(super) plugin: Arc<str>,
+    pub(super) time: CallTime,
     /// How many more bytes this call may log.
     pub(super) log_bytes_left: usize,
     /// Where somebody measures.
@@ -120,6 +122,7 @@ impl Call {
             secrets,
             limits,
             plugin: "".into(),
+            time: CallTime::default(),
             log_bytes_left: 0,
             meter: None,
             wasi: needs_wasi.then(|| Wasi::inert(said.clone())),

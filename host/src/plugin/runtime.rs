@@ -1,11 +1,8 @@
 //! The engine all plugins share: its limits, its clockwork, and compiling.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use wasmtime::component::{Component as Compiled, HasSelf, Linker};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreLimits,
@@ -13,6 +10,7 @@ use wasmtime::{
 };
 
 use super::bindings::EveryRole;
+use super::clockwork::{CallTime, Clockwork, Ticking, Turn};
 use super::compile::{self, CompileError};
 use super::imports::Call;
 use super::side::Side;
@@ -55,15 +53,8 @@ pub(crate) struct Runtime {
     pub(super) linker_with_wasi: Linker<Call>,
     pub(super) limits: Limits,
     pub(super) side: Side,
-    clockwork: Clockwork,
+    pub(super) clockwork: Clockwork,
 }
-
-/// One tick of the clock that deadlines are counted in.
-const TICK: Duration = Duration::from_millis(2);
-
-/// How long a guest may hold the thread that asked. Guests take microseconds;
-/// one that takes longer is called again where waiting harms nobody.
-pub(super) const INLINE_TICKS: u64 = 2;
 
 impl Runtime {
     pub(crate) fn start(limits: Limits) -> wasmtime::Result<Arc<Self>> {
@@ -105,18 +96,14 @@ impl Runtime {
             .build()
     }
 
-    pub(super) fn deadline_ticks(&self) -> u64 {
-        let ticks = self.limits.deadline.as_micros() / TICK.as_micros();
-        u64::try_from(ticks).unwrap_or(u64::MAX / 2).max(1)
+    /// The time of a call that begins now.
+    pub(super) fn time(&self, turn: Turn) -> CallTime {
+        self.clockwork.clock().time(turn, self.limits.deadline)
     }
 
     /// Keep the clock ticking until the guard is dropped.
     pub(super) fn ticking(&self) -> Ticking<'_> {
-        self.clockwork.shared.running.fetch_add(1, Ordering::SeqCst);
-        if self.clockwork.shared.parked.load(Ordering::SeqCst) {
-            self.clockwork.wake();
-        }
-        Ticking(&self.clockwork.shared)
+        self.clockwork.ticking()
     }
 }
 
@@ -177,73 +164,4 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         // On 48, a page that was swapped out can leak into the next instance.
         .pagemap_scan(Enabled::No);
     pool
-}
-
-/// A thread that advances the engine's epoch while guests run, and sleeps while
-/// none does: an idle host is idle.
-struct Clockwork {
-    shared: Arc<Beat>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Beat {
-    running: AtomicU64,
-    parked: AtomicBool,
-    stopped: AtomicBool,
-}
-
-/// How many idle ticks it takes to fall asleep: waking costs more than ticking.
-const IDLE_TICKS: u32 = 25;
-
-impl Clockwork {
-    fn start(engine: Engine) -> std::io::Result<Self> {
-        let shared = Arc::new(Beat::default());
-        let beat = shared.clone();
-        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(move || {
-            let mut idle = 0;
-            while !beat.stopped.load(Ordering::SeqCst) {
-                thread::sleep(TICK);
-                engine.increment_epoch();
-                idle = if beat.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
-                if idle >= IDLE_TICKS {
-                    beat.parked.store(true, Ordering::SeqCst);
-                    // A call that began in between has either been seen here or sees `parked`.
-                    while beat.running.load(Ordering::SeqCst) == 0
-                        && !beat.stopped.load(Ordering::SeqCst)
-                    {
-                        thread::park();
-                    }
-                    beat.parked.store(false, Ordering::SeqCst);
-                    idle = 0;
-                }
-            }
-        })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = &*self.thread.lock() {
-            thread.thread().unpark();
-        }
-    }
-}
-
-impl Drop for Clockwork {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::SeqCst);
-        self.wake();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// While this lives, the clock ticks.
-pub(super) struct Ticking<'a>(&'a Beat);
-
-impl Drop for Ticking<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-    }
 }

@@ -38,6 +38,9 @@ const THREADS_OF_ONE: usize = 2;
 const JOBS_MAX: usize = 65_536;
 /// Lower than everything else in the process.
 const NICENESS: i32 = 10;
+/// Nanoseconds after which another thread's turn comes, the shortest there are: a
+/// thread that waits for this processor waits as long as that, not for a whole slice.
+const SLICE: u64 = 100_000;
 
 impl Side {
     pub(super) fn start() -> std::io::Result<Self> {
@@ -114,9 +117,20 @@ impl State {
 }
 
 fn lower_priority() {
-    // SAFETY: a plain system call; on Linux 0 means the calling thread.
-    #[expect(unsafe_code, reason = "setpriority has no safe wrapper in the standard library")]
-    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+    let wish = libc::sched_attr {
+        size: size_of::<libc::sched_attr>() as u32,
+        sched_policy: libc::SCHED_OTHER as u32,
+        sched_flags: 0,
+        sched_nice: NICENESS,
+        sched_priority: 0,
+        sched_runtime: SLICE,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: it reads as many bytes as `size` says; 0 means the calling thread. A kernel before
+    // Linux 6.12 passes over the slice.
+    #[expect(unsafe_code, reason = "sched_setattr has no safe wrapper")]
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) };
     if result != 0 {
         tracing::debug!("the side threads keep their priority");
     }

@@ -15,10 +15,10 @@ use wasmtime::{Store, Trap};
 
 use super::bindings::exports::plugpost::plugin as exports;
 use super::bindings::plugpost::plugin::types::Failure;
+use super::clockwork::Turn;
 use super::component::Component;
 use super::imports::{Call, Input};
 use super::meter::{Meter, Metered};
-use super::runtime::INLINE_TICKS;
 use super::secrets::Secrets;
 use super::text::printable;
 use super::{MESSAGE_BYTES_MAX, Problem, Unfit};
@@ -74,10 +74,10 @@ pub(super) async fn call<T: Send + 'static>(
     // What is measured runs once, and where most calls run, as warm as they are: whoever
     // measures waits for nothing else, so it may take its whole time there.
     if given.meter.is_some() && !pool.component.needs_wasi {
-        return pool.run(given, input, pool.component.runtime.deadline_ticks(), role);
+        return pool.run(given, input, Turn::Whole, role);
     }
     if given.meter.is_none() && !pool.is_slow() {
-        match pool.run(given, input.clone(), INLINE_TICKS, role) {
+        match pool.run(given, input.clone(), Turn::Short, role) {
             Err(fault) if &*fault.code == TIMEOUT => {
                 pool.slow.store(SLOW_CALLS, Ordering::Relaxed);
             }
@@ -86,8 +86,7 @@ pub(super) async fn call<T: Send + 'static>(
     }
     let job = {
         let (pool, given) = (pool.clone(), given.clone());
-        let ticks = pool.component.runtime.deadline_ticks();
-        move || pool.run(&given, input, ticks, role)
+        move || pool.run(&given, input, Turn::Aside, role)
     };
     let owner = Arc::as_ptr(pool) as usize;
     let busy = || Err(Fault::retry("plugin.busy", "too many calls of slow plugins wait"));
@@ -132,7 +131,7 @@ pub(super) fn ask<T>(
     role: fn(&mut Instance) -> wasmtime::Result<T>,
 ) -> Result<T, Fault> {
     let given = Given { secrets: Arc::default(), meter: None };
-    pool.run(&given, Input::None, pool.component.runtime.deadline_ticks(), role)
+    pool.run(&given, Input::None, Turn::Whole, role)
 }
 
 const TIMEOUT: &str = "plugin.timeout";
@@ -173,11 +172,12 @@ impl Pool {
         &self,
         given: &Given,
         input: Input,
-        ticks: u64,
+        turn: Turn,
         role: fn(&mut Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let runtime = &self.component.runtime;
         let _ticking = runtime.ticking();
+        let _aside = (turn == Turn::Aside).then(|| runtime.clockwork.clock().often());
         let idle = self.idle.lock().pop();
         let mut instance = match idle {
             Some(instance) => instance,
@@ -193,7 +193,8 @@ impl Pool {
         call.secrets = given.secrets.clone();
         call.log_bytes_left = runtime.limits.log_bytes;
         call.meter = given.meter.clone();
-        instance.store.set_epoch_deadline(ticks);
+        call.time = runtime.time(turn);
+        instance.store.set_epoch_deadline(1);
         let begun = Instant::now();
         let result = role(&mut instance).map_err(|error| instance.fault(error));
         let took = begun.elapsed();
@@ -204,7 +205,7 @@ impl Pool {
         }
         // What is called again, with the whole deadline, counts there.
         let again =
-            ticks == INLINE_TICKS && result.as_ref().is_err_and(|fault| &*fault.code == TIMEOUT);
+            turn == Turn::Short && result.as_ref().is_err_and(|fault| &*fault.code == TIMEOUT);
         if !again {
             self.component.counter.add(took, result.is_ok(), &call.limits);
         }
@@ -251,8 +252,10 @@ impl Instance {
         store.limiter(|call| &mut call.limits);
         store.set_hostcall_fuel(runtime.limits.output_bytes);
         store.set_max_component_handles(HANDLES_MAX);
-        store.epoch_deadline_trap();
-        store.set_epoch_deadline(runtime.deadline_ticks());
+        let clock = runtime.clockwork.clock().clone();
+        store.epoch_deadline_callback(move |store| Ok(clock.look(store.data().time)));
+        store.set_epoch_deadline(1);
+        store.data_mut().time = runtime.time(Turn::Whole);
         store.data_mut().log_bytes_left = runtime.limits.log_bytes;
         let exports = &component.exports;
         let mut load = || -> wasmtime::Result<_> {

@@ -1,0 +1,179 @@
+//! The time of calls: a thread that advances the engine's epoch while guests run,
+//! and sleeps while none does. At every tick a guest is asked whether its time is
+//! over, and one on a side thread lets others pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use wasmtime::{Engine, UpdateDeadline};
+
+pub(super) struct Clockwork {
+    clock: Arc<Clock>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What time it is for guests.
+#[derive(Default)]
+pub(super) struct Clock {
+    /// Microseconds in which guests may have run.
+    now: AtomicU64,
+    running: AtomicU64,
+    /// How many of those that run step aside.
+    aside: AtomicU64,
+    parked: AtomicBool,
+    stopped: AtomicBool,
+}
+
+/// How long a call may take, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// A few milliseconds on the thread that asks; then it is called again.
+    Short,
+    /// The whole deadline on the thread that asks.
+    Whole,
+    /// The whole deadline on a side thread, where it steps aside at every tick.
+    Aside,
+}
+
+/// When a call is to end, and how it behaves until then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CallTime {
+    end: Duration,
+    steps_aside: bool,
+}
+
+/// One tick. A guest may end so much earlier than its deadline.
+const TICK: Duration = Duration::from_millis(2);
+
+/// One while there are guests that step aside.
+const TICK_ASIDE: Duration = Duration::from_micros(250);
+
+/// How long a guest may hold the thread that asked. Guests take microseconds;
+/// one that takes longer is called again where waiting harms nobody.
+const SHORT: Duration = Duration::from_millis(4);
+
+/// How long a guest steps aside; the kernel makes it a little more. A low priority
+/// is not enough: a thread that only computes keeps its processor from the threads
+/// of the kernel, an fsync's among them, until its slice is used up.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// How many idle ticks it takes to fall asleep: waking costs more than ticking.
+const IDLE_TICKS: u32 = 25;
+
+impl Clockwork {
+    pub(super) fn start(engine: Engine) -> std::io::Result<Self> {
+        let clock = Arc::new(Clock::default());
+        let ticks = clock.clone();
+        let run = move || ticks.run(&engine);
+        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(run)?;
+        Ok(Self { clock, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub(super) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// Keep the clock ticking until the guard is dropped.
+    pub(super) fn ticking(&self) -> Ticking<'_> {
+        self.clock.running.fetch_add(1, Ordering::SeqCst);
+        if self.clock.parked.load(Ordering::SeqCst) {
+            self.wake();
+        }
+        Ticking(&self.clock)
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &*self.thread.lock() {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Clock {
+    /// The time of a call that begins now.
+    pub(super) fn time(&self, turn: Turn, deadline: Duration) -> CallTime {
+        let takes_max = if turn == Turn::Short { SHORT } else { deadline };
+        CallTime { end: self.now() + takes_max, steps_aside: turn == Turn::Aside }
+    }
+
+    /// Ask a guest at a tick.
+    pub(super) fn look(&self, time: CallTime) -> UpdateDeadline {
+        if self.now() >= time.end {
+            return UpdateDeadline::Interrupt;
+        }
+        if time.steps_aside {
+            thread::sleep(PAUSE);
+        }
+        UpdateDeadline::Continue(1)
+    }
+
+    /// Tick often until the guard is dropped.
+    pub(super) fn often(&self) -> Often<'_> {
+        self.aside.fetch_add(1, Ordering::Relaxed);
+        Often(self)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.now.load(Ordering::Relaxed))
+    }
+
+    fn run(&self, engine: &Engine) {
+        let mut idle = 0;
+        while !self.stopped.load(Ordering::SeqCst) {
+            let tick = if self.aside.load(Ordering::Relaxed) == 0 { TICK } else { TICK_ASIDE };
+            let begun = Instant::now();
+            thread::sleep(tick);
+            // Where this thread was held up, guests were too.
+            let passed = begun.elapsed().min(tick * 2);
+            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+            self.now.fetch_add(micros, Ordering::Relaxed);
+            engine.increment_epoch();
+            idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+            if idle >= IDLE_TICKS {
+                self.park();
+                idle = 0;
+            }
+        }
+    }
+
+    /// Until a guest runs.
+    fn park(&self) {
+        self.parked.store(true, Ordering::SeqCst);
+        // A call that began in between has either been seen here or sees `parked`.
+        while self.running.load(Ordering::SeqCst) == 0 && !self.stopped.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        self.parked.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Clockwork {
+    fn drop(&mut self) {
+        self.clock.stopped.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// While this lives, the clock ticks.
+pub(super) struct Ticking<'a>(&'a Clock);
+
+impl Drop for Ticking<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// While this lives, it ticks often.
+pub(super) struct Often<'a>(&'a Clock);
+
+impl Drop for Often<'_> {
+    fn drop(&mut self) {
+        self.0.aside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
