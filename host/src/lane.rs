@@ -13,7 +13,7 @@ mod share;
 mod state;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -189,14 +189,16 @@ impl Lanes {
             let attempts = self.attempts_under_way();
             tracing::warn!(attempts, "attempts were still under way; they will be made again");
         }
-        // Slots hold their lane and lanes hold slots: let go of both.
-        for lane in self.by_route.read().values() {
-            let ready = std::mem::take(&mut lane.state.lock().ready);
-            match self.shared.tenure.is_shared() {
-                true => lane.refuse(ready),
-                false => drop(ready),
-            }
+        if self.shared.tenure.is_shared() {
+            self.by_route.read().values().for_each(|lane| lane.refuse(lane.take_ready()));
         }
+    }
+}
+
+impl Drop for Lanes {
+    /// Slots hold their lane and lanes hold slots: let go of both.
+    fn drop(&mut self) {
+        self.by_route.get_mut().values().for_each(|lane| drop(lane.take_ready()));
     }
 }
 
@@ -216,6 +218,11 @@ impl Lane {
         state.bytes += bytes;
         drop(state);
         Some(Slot::new(self, bytes))
+    }
+
+    /// What has its room and has not begun.
+    fn take_ready(&self) -> VecDeque<(Delivery, Slot)> {
+        std::mem::take(&mut self.state.lock().ready)
     }
 
     /// Deliveries that have their room are to be attempted.
