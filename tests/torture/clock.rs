@@ -85,6 +85,34 @@ fn a_clock_that_jumps_loses_nothing_parks_nothing_and_repeats_nothing() {
     assert!(seen.late < LATE_MAX, "{seen:?}");
 }
 
+#[test]
+fn what_was_put_off_by_a_clock_that_was_ahead_waits_no_longer_after_a_restart() {
+    let _measuring = measuring();
+    let disk = Arc::new(Disk::new());
+    let dial = disk.clone();
+    // It is an hour later when the first attempt fails, and no event comes after that.
+    let receiver = Receiver::start(move |_| {
+        dial.set(Dial::ClockOffset, HOUR);
+        Reply::status(500)
+    });
+    let hub = Hub::with("", "[store]\nretention = \"3650d\"");
+    let retry = "schedule = [\"3s\"]\njitter = 0";
+    hub.route("retried", route(&receiver.url("/"), "", retry));
+    let binary = Path::new(env!("CARGO_BIN_EXE_plugpost"));
+    let start = || Engine::start_command(disk.command(binary, &hub), &hub);
+    let engine = start();
+    engine.send("order.created", "{}");
+    eventually("the first attempt to be kept", || {
+        let waiting = engine.deliveries("status=pending");
+        (waiting.first()?["attempts"] == 1).then_some(())
+    });
+    engine.kill();
+    disk.set(Dial::ClockOffset, 0);
+    let engine = start();
+    receiver.first(2);
+    engine.stop();
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 struct Seen {

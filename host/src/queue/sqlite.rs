@@ -25,6 +25,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
@@ -46,6 +47,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0004_subscriptions.sql"),
     include_str!("../../migrations/0005_notes.sql"),
     include_str!("../../migrations/0006_sums.sql"),
+    include_str!("../../migrations/0007_clock.sql"),
 ];
 
 /// The first SQLite without the bug that lets a WAL reset corrupt a database
@@ -59,6 +61,8 @@ pub(super) struct Store {
     columns: Columns,
     labels: Labels,
     ids: Arc<IdClock>,
+    /// The time that the next process would begin with, if there were no ids.
+    shown: UnixMs,
     /// Above it nothing more is accepted; settling goes on.
     bytes_max: u64,
     /// What is left of it in the transaction in hand, once somebody has asked.
@@ -89,8 +93,18 @@ impl Store {
         let last_id = last_id(&connection)?;
         let ids = Arc::new(IdClock::after(last_id));
         // What is due was written by a clock that showed this at least.
-        clock::not_before(clock::ms_of_id(last_id));
-        Ok(Self { connection, columns, labels, ids, bytes_max, bytes_left: None, _lock: lock })
+        let shown = shown(&connection)?;
+        clock::not_before(clock::ms_of_id(last_id).max(shown));
+        Ok(Self {
+            connection,
+            columns,
+            labels,
+            ids,
+            shown,
+            bytes_max,
+            bytes_left: None,
+            _lock: lock,
+        })
     }
 
     pub(super) fn ids(&self) -> Arc<IdClock> {
@@ -109,7 +123,12 @@ impl Store {
     ) -> Result<(), QueueError> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         self.bytes_left = None;
+        let now = clock::steady();
         let result = work(self).and_then(|()| {
+            if now.since(self.shown) >= SHOWN_EVERY {
+                let sql = "UPDATE clock SET shown = ?1, again = ?1";
+                self.connection.prepare_cached(sql)?.execute([signed(now.0)])?;
+            }
             self.connection.execute_batch("COMMIT").map_err(|error| {
                 exit_if_the_disk_failed(&error);
                 error.into()
@@ -122,6 +141,9 @@ impl Store {
             self.labels = Labels::load(&self.connection)?;
         } else {
             self.columns.committed();
+            if now.since(self.shown) >= SHOWN_EVERY {
+                self.shown = now;
+            }
         }
         result
     }
@@ -337,6 +359,17 @@ fn last_id(connection: &Connection) -> Result<u64, QueueError> {
                           coalesce((SELECT max(id) FROM deliveries), 0))";
     Ok(connection.query_row(sql, [], |row| row.get(0).map(unsigned))?)
 }
+
+/// What the clock showed when the store was last written to; 1970 where the disk has
+/// changed that.
+fn shown(connection: &Connection) -> Result<UnixMs, QueueError> {
+    let sql = "SELECT max(shown) FROM clock WHERE shown = again";
+    let shown: Option<i64> = connection.query_row(sql, [], |row| row.get(0))?;
+    Ok(UnixMs(unsigned(shown.unwrap_or_default())))
+}
+
+/// How often what the clock shows is written, at most, with what is written anyway.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
 const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
