@@ -149,7 +149,8 @@ mod tests {
     use super::*;
 
     /// What is made anew by the other store, or has no meaning there.
-    const NOT_MOVED: [&str; 7] = [
+    const NOT_MOVED: [&str; 8] = [
+        "clock",
         "labels",
         "blocks",
         "columns",
