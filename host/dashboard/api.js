@@ -9,7 +9,7 @@ export class Refused extends Error {
 }
 
 async function ask(path, { method = "GET", body, signal } = {}) {
-  let response;
+  let response, answer = null;
   try {
     response = await fetch(path, {
       method,
@@ -18,11 +18,12 @@ async function ask(path, { method = "GET", body, signal } = {}) {
       body: body === undefined ? undefined : JSON.stringify(body),
       credentials: "same-origin",
     });
+    if (response.status !== 204) answer = await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, { detail: "the engine does not answer" });
+    // A refusal that is not in JSON is one all the same.
+    if (response?.ok ?? true) throw new Refused(0, { detail: "the engine does not answer" });
   }
-  const answer = response.status === 204 ? null : await response.json().catch(() => null);
   if (!response.ok) throw new Refused(response.status, answer);
   return answer;
 }
