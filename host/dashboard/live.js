@@ -58,6 +58,9 @@ export function follow(signal, refresh, { every = 10_000, pause = 400, concerns 
     running = true;
     try {
       await refresh();
+    } catch (error) {
+      // Nobody looks at it any more.
+      if (!signal.aborted) throw error;
     } finally {
       running = false;
     }
