@@ -110,10 +110,21 @@ fn concurrency_and_rate_hold_over_all_nodes() {
 #[test]
 fn nodes_that_share_a_lane_are_seen_at_its_endpoint() {
     let _measuring = measuring();
-    let met = slow_endpoint_of_three(&beside_the_engine("plugpost-control", "make control"));
+    let control = beside_the_engine("plugpost-control", "make control");
+    let mut met = Vec::new();
+    // Now and then one of them takes it after the other and nobody meets.
+    let seen = (0..TRIES).any(|_| {
+        let now = slow_endpoint_of_three(&control);
+        let seen = now.at_once > 1 && now.within_a_second > 20;
+        met.push(now);
+        seen
+    });
     eprintln!("nodes that share a lane: {met:?}");
-    assert!(met.at_once > 1 && met.within_a_second > 20, "{met:?}");
+    assert!(seen, "{met:?}");
 }
+
+/// How often nodes that share a lane may happen not to meet.
+const TRIES: usize = 5;
 
 #[test]
 fn what_comes_in_elsewhere_wakes_the_lane_s_node() {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use wasmtime::{Engine, UpdateDeadline};
@@ -18,7 +18,7 @@ pub(super) struct Clockwork {
 /// What time it is for guests.
 #[derive(Default)]
 pub(super) struct Clock {
-    /// Microseconds in which guests may have run.
+    /// Microseconds in which guests may have run, as ticks count them.
     now: AtomicU64,
     running: AtomicU64,
     /// How many of those that run step aside.
@@ -124,11 +124,9 @@ impl Clock {
         let mut idle = 0;
         while !self.stopped.load(Ordering::SeqCst) {
             let tick = if self.aside.load(Ordering::Relaxed) == 0 { TICK } else { TICK_ASIDE };
-            let begun = Instant::now();
             thread::sleep(tick);
-            // Where this thread was held up, guests were too.
-            let passed = begun.elapsed().min(tick * 2);
-            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+            // However long it took: where this thread was held up, guests were too.
+            let micros = u64::try_from(tick.as_micros()).unwrap_or(u64::MAX);
             self.now.fetch_add(micros, Ordering::Relaxed);
             engine.increment_epoch();
             idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
