@@ -22,7 +22,7 @@ async function ask(path, { method = "GET", body, signal } = {}) {
   } catch (error) {
     if (error.name === "AbortError") throw error;
     // A refusal that is not in JSON is one all the same.
-    if (response?.ok ?? true) throw new Refused(0, { detail: "the engine does not answer" });
+    if (!response || response.ok) throw new Refused(0, { detail: "the engine does not answer" });
   }
   if (!response.ok) throw new Refused(response.status, answer);
   return answer;

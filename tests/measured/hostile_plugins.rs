@@ -420,9 +420,8 @@ const TRIES: usize = 9;
 /// After each of which memory may have grown, and not after all.
 const ROUNDS: usize = 3;
 
-/// What is below the noise of two processors that others use too: half a tick of the
-/// kernel, which a thread waits for a processor that another does not give up.
-const FLOOR: Duration = Duration::from_millis(2);
+/// What is below the noise of two processors that others use too.
+const FLOOR: Duration = Duration::from_millis(1);
 
 /// A hundred calls in three seconds, by the routes of these names in turn.
 fn one_after_the_other(engine: &Engine, names: &mut (dyn Iterator<Item = &str> + Send)) {

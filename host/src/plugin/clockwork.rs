@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use wasmtime::{Engine, UpdateDeadline};
@@ -18,7 +18,7 @@ pub(super) struct Clockwork {
 /// What time it is for guests.
 #[derive(Default)]
 pub(super) struct Clock {
-    /// Microseconds in which guests may have run, as ticks count them.
+    /// Microseconds in which guests may have run.
     now: AtomicU64,
     running: AtomicU64,
     /// How many of those that run step aside.
@@ -60,6 +60,10 @@ const SHORT: Duration = Duration::from_millis(4);
 /// of the kernel, an fsync's among them, until its slice is used up.
 const PAUSE: Duration = Duration::from_micros(50);
 
+/// By how much a tick may be longer than was asked and still count whole. Where this
+/// thread was held up for longer, guests were too.
+const SLACK: Duration = Duration::from_micros(100);
+
 /// How many idle ticks it takes to fall asleep: waking costs more than ticking.
 const IDLE_TICKS: u32 = 25;
 
@@ -77,12 +81,14 @@ impl Clockwork {
     }
 
     /// Keep the clock ticking until the guard is dropped.
-    pub(super) fn ticking(&self) -> Ticking<'_> {
+    pub(super) fn ticking(&self, turn: Turn) -> Ticking<'_> {
+        let steps_aside = turn == Turn::Aside;
+        self.clock.aside.fetch_add(steps_aside.into(), Ordering::Relaxed);
         self.clock.running.fetch_add(1, Ordering::SeqCst);
         if self.clock.parked.load(Ordering::SeqCst) {
             self.wake();
         }
-        Ticking(&self.clock)
+        Ticking { clock: &self.clock, steps_aside }
     }
 
     fn wake(&self) {
@@ -110,12 +116,6 @@ impl Clock {
         UpdateDeadline::Continue(1)
     }
 
-    /// Tick often until the guard is dropped.
-    pub(super) fn often(&self) -> Often<'_> {
-        self.aside.fetch_add(1, Ordering::Relaxed);
-        Often(self)
-    }
-
     fn now(&self) -> Duration {
         Duration::from_micros(self.now.load(Ordering::Relaxed))
     }
@@ -124,9 +124,10 @@ impl Clock {
         let mut idle = 0;
         while !self.stopped.load(Ordering::SeqCst) {
             let tick = if self.aside.load(Ordering::Relaxed) == 0 { TICK } else { TICK_ASIDE };
+            let begun = Instant::now();
             thread::sleep(tick);
-            // However long it took: where this thread was held up, guests were too.
-            let micros = u64::try_from(tick.as_micros()).unwrap_or(u64::MAX);
+            let passed = begun.elapsed().min(tick + SLACK);
+            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
             self.now.fetch_add(micros, Ordering::Relaxed);
             engine.increment_epoch();
             idle = if self.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
@@ -158,20 +159,15 @@ impl Drop for Clockwork {
     }
 }
 
-/// While this lives, the clock ticks.
-pub(super) struct Ticking<'a>(&'a Clock);
+/// While this lives, the clock ticks; often, for a guest that steps aside.
+pub(super) struct Ticking<'a> {
+    clock: &'a Clock,
+    steps_aside: bool,
+}
 
 impl Drop for Ticking<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// While this lives, it ticks often.
-pub(super) struct Often<'a>(&'a Clock);
-
-impl Drop for Often<'_> {
-    fn drop(&mut self) {
-        self.0.aside.fetch_sub(1, Ordering::Relaxed);
+        self.clock.aside.fetch_sub(self.steps_aside.into(), Ordering::Relaxed);
+        self.clock.running.fetch_sub(1, Ordering::SeqCst);
     }
 }

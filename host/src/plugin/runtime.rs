@@ -10,7 +10,7 @@ use wasmtime::{
 };
 
 use super::bindings::EveryRole;
-use super::clockwork::{CallTime, Clockwork, Ticking, Turn};
+use super::clockwork::{CallTime, Clock, Clockwork, Ticking, Turn};
 use super::compile::{self, CompileError};
 use super::imports::Call;
 use super::side::Side;
@@ -53,7 +53,7 @@ pub(crate) struct Runtime {
     pub(super) linker_with_wasi: Linker<Call>,
     pub(super) limits: Limits,
     pub(super) side: Side,
-    pub(super) clockwork: Clockwork,
+    clockwork: Clockwork,
 }
 
 impl Runtime {
@@ -96,14 +96,19 @@ impl Runtime {
             .build()
     }
 
+    /// What time it is for guests.
+    pub(super) fn clock(&self) -> &Arc<Clock> {
+        self.clockwork.clock()
+    }
+
     /// The time of a call that begins now.
     pub(super) fn time(&self, turn: Turn) -> CallTime {
-        self.clockwork.clock().time(turn, self.limits.deadline)
+        self.clock().time(turn, self.limits.deadline)
     }
 
     /// Keep the clock ticking until the guard is dropped.
-    pub(super) fn ticking(&self) -> Ticking<'_> {
-        self.clockwork.ticking()
+    pub(super) fn ticking(&self, turn: Turn) -> Ticking<'_> {
+        self.clockwork.ticking(turn)
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn call<T: Send + 'static>(
 
 /// Ask a component who it is.
 pub(super) fn describe(component: &Component) -> Result<exports::plugin::Description, Fault> {
-    let _ticking = component.runtime.ticking();
+    let _ticking = component.runtime.ticking(Turn::Whole);
     let mut instance = Instance::start(component)?;
     let said = instance.plugin.call_describe(&mut instance.store);
     said.map_err(|error| instance.fault(error))
@@ -107,7 +107,7 @@ pub(super) fn describe_told(
     component: &Component,
     told: Input,
 ) -> Result<exports::plugin::Description, Fault> {
-    let _ticking = component.runtime.ticking();
+    let _ticking = component.runtime.ticking(Turn::Whole);
     let mut instance = Instance::told(component, told)?;
     let said = instance.plugin.call_describe(&mut instance.store);
     said.map_err(|error| instance.fault(error))
@@ -116,7 +116,7 @@ pub(super) fn describe_told(
 /// Have it look at settings after a request of which it takes note.
 #[cfg(feature = "fuzz")]
 pub(super) fn configure_told(component: &Component, told: Input) -> Result<Vec<Problem>, Fault> {
-    let _ticking = component.runtime.ticking();
+    let _ticking = component.runtime.ticking(Turn::Whole);
     let mut instance = Instance::told(component, told)?;
     match instance.configure("{}") {
         Ok(()) => Ok(Vec::new()),
@@ -150,7 +150,7 @@ impl Pool {
             idle: Mutex::default(),
             slow: slow.into(),
         };
-        let _ticking = pool.component.runtime.ticking();
+        let _ticking = pool.component.runtime.ticking(Turn::Whole);
         let instance = pool.instance()?;
         pool.idle.lock().push(instance);
         drop(_ticking);
@@ -176,8 +176,7 @@ impl Pool {
         role: fn(&mut Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
         let runtime = &self.component.runtime;
-        let _ticking = runtime.ticking();
-        let _aside = (turn == Turn::Aside).then(|| runtime.clockwork.clock().often());
+        let _ticking = runtime.ticking(turn);
         let idle = self.idle.lock().pop();
         let mut instance = match idle {
             Some(instance) => instance,
@@ -252,7 +251,7 @@ impl Instance {
         store.limiter(|call| &mut call.limits);
         store.set_hostcall_fuel(runtime.limits.output_bytes);
         store.set_max_component_handles(HANDLES_MAX);
-        let clock = runtime.clockwork.clock().clone();
+        let clock = runtime.clock().clone();
         store.epoch_deadline_callback(move |store| Ok(clock.look(store.data().time)));
         store.set_epoch_deadline(1);
         store.data_mut().time = runtime.time(Turn::Whole);

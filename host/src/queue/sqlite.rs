@@ -124,8 +124,9 @@ impl Store {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         self.bytes_left = None;
         let now = clock::steady();
+        let shows = now.since(self.shown) >= SHOWN_EVERY;
         let result = work(self).and_then(|()| {
-            if now.since(self.shown) >= SHOWN_EVERY {
+            if shows {
                 let sql = "UPDATE clock SET shown = ?1, again = ?1";
                 self.connection.prepare_cached(sql)?.execute([signed(now.0)])?;
             }
@@ -141,7 +142,7 @@ impl Store {
             self.labels = Labels::load(&self.connection)?;
         } else {
             self.columns.committed();
-            if now.since(self.shown) >= SHOWN_EVERY {
+            if shows {
                 self.shown = now;
             }
         }
