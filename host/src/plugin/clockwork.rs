@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, UpdateDeadline};
 
 pub(super) struct Clockwork {
@@ -28,21 +29,25 @@ pub(super) struct Clock {
 }
 
 /// How long a call may take, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// A few milliseconds on the thread that asks; then it is called again.
+    /// A few milliseconds on the thread that asks, not counting those in which others had
+    /// the processor; then it is called again.
     Short,
     /// The whole deadline on the thread that asks.
+    #[default]
     Whole,
     /// The whole deadline on a side thread, where it steps aside at every tick.
     Aside,
 }
 
 /// When a call is to end, and how it behaves until then.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct CallTime {
+    turn: Turn,
     end: Duration,
-    steps_aside: bool,
+    /// What its thread had computed when it was first asked.
+    computed: Option<Duration>,
 }
 
 /// One tick. A guest may end so much earlier than its deadline.
@@ -102,16 +107,24 @@ impl Clock {
     /// The time of a call that begins now.
     pub(super) fn time(&self, turn: Turn, deadline: Duration) -> CallTime {
         let takes_max = if turn == Turn::Short { SHORT } else { deadline };
-        CallTime { end: self.now() + takes_max, steps_aside: turn == Turn::Aside }
+        CallTime { turn, end: self.now() + takes_max, computed: None }
     }
 
     /// Ask a guest at a tick.
-    pub(super) fn look(&self, time: CallTime) -> UpdateDeadline {
-        if self.now() >= time.end {
-            return UpdateDeadline::Interrupt;
-        }
-        if time.steps_aside {
-            thread::sleep(PAUSE);
+    pub(super) fn look(&self, time: &mut CallTime) -> UpdateDeadline {
+        let over = self.now() >= time.end;
+        match time.turn {
+            Turn::Short => {
+                let computed = computed();
+                let first = *time.computed.get_or_insert(computed);
+                // No thread would be quicker with a guest that was only held up.
+                if over && computed - first >= TICK {
+                    return UpdateDeadline::Interrupt;
+                }
+            }
+            Turn::Whole | Turn::Aside if over => return UpdateDeadline::Interrupt,
+            Turn::Whole => {}
+            Turn::Aside => thread::sleep(PAUSE),
         }
         UpdateDeadline::Continue(1)
     }
@@ -159,6 +172,12 @@ impl Drop for Clockwork {
     }
 }
 
+/// For how long this thread has had a processor.
+fn computed() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
 /// While this lives, the clock ticks; often, for a guest that steps aside.
 pub(super) struct Ticking<'a> {
     clock: &'a Clock,
@@ -169,5 +188,44 @@ impl Drop for Ticking<'_> {
     fn drop(&mut self) {
         self.clock.aside.fetch_sub(self.steps_aside.into(), Ordering::Relaxed);
         self.clock.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_turn_ends_for_a_guest_that_computes_and_not_for_one_that_is_held_up() {
+        let clock = Clock::default();
+        let pass = |time: Duration| {
+            clock.now.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+        };
+        let mut time = clock.time(Turn::Short, Duration::MAX / 2);
+        pass(TICK);
+        assert!(goes_on(clock.look(&mut time)));
+        pass(10 * SHORT);
+        assert!(goes_on(clock.look(&mut time)), "it has computed nothing since");
+
+        let begun = computed();
+        while computed() - begun < TICK {
+            std::hint::spin_loop();
+        }
+        assert!(!goes_on(clock.look(&mut time)));
+    }
+
+    #[test]
+    fn every_other_turn_ends_in_time() {
+        let clock = Clock::default();
+        for turn in [Turn::Whole, Turn::Aside] {
+            let mut time = clock.time(turn, SHORT);
+            assert!(goes_on(clock.look(&mut time)));
+            clock.now.fetch_add(SHORT.as_micros() as u64, Ordering::Relaxed);
+            assert!(!goes_on(clock.look(&mut time)));
+        }
+    }
+
+    fn goes_on(said: UpdateDeadline) -> bool {
+        matches!(said, UpdateDeadline::Continue(1))
     }
 }

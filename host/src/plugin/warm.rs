@@ -252,7 +252,7 @@ impl Instance {
         store.set_hostcall_fuel(runtime.limits.output_bytes);
         store.set_max_component_handles(HANDLES_MAX);
         let clock = runtime.clock().clone();
-        store.epoch_deadline_callback(move |store| Ok(clock.look(store.data().time)));
+        store.epoch_deadline_callback(move |mut store| Ok(clock.look(&mut store.data_mut().time)));
         store.set_epoch_deadline(1);
         store.data_mut().time = runtime.time(Turn::Whole);
         store.data_mut().log_bytes_left = runtime.limits.log_bytes;
