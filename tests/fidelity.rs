@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::support::client;
 use crate::support::engine::Engine;
 use crate::support::hub::{Hub, to};
-use crate::support::receiver::{Received, Receiver};
+use crate::support::receiver::{Received, Receiver, Reply};
 
 /// What careless hands change: numbers, order, spaces, escapes, endings.
 const DELICATE: &[&[u8]] = &[
@@ -112,6 +112,42 @@ fn a_platform_whose_body_goes_on_as_it_is_changes_none() {
         sent.insert(send("/in/nue/order.activated", &body), body);
     }
     arrive_unchanged(&receiver, &sent, seed);
+}
+
+#[test]
+pub(crate) fn what_was_sent_is_in_the_log_as_it_was_sent() {
+    let receiver = Receiver::start(|request| {
+        Reply::status(if request.path == "/failing" { 500 } else { 200 })
+    });
+    let hub = Hub::new();
+    hub.plugin("jq");
+    let programs = [
+        ("around", "{v: 1, order: ., w: [2]}"),
+        ("twice", "[., .]"),
+        ("part", ".lines"),
+        ("bare", "."),
+        ("failing", "{order: .}"),
+    ];
+    for (name, program) in programs {
+        let made = format!("[[transform]]\nplugin = \"jq\"\nsettings.program = \"{program}\"\n\n");
+        let route = to(&receiver.url(&format!("/{name}")));
+        hub.route(name, route.replace("[endpoint]", &format!("{made}[endpoint]")));
+    }
+    let engine = Engine::start(&hub);
+    let data = r#"{"id":2279,"name":"Brücke 水","lines":[{"sku":"TULIP-1","quantity":3}]}"#;
+    let event = engine.send("any", format!("\n {data} \n"));
+    for (name, _) in programs {
+        let delivery = engine.ended(&event, name);
+        let attempts = delivery["attempts"].as_array().expect("attempts");
+        assert_eq!(attempts.len(), if name == "failing" { 2 } else { 1 }, "{delivery}");
+        let path = format!("/{name}");
+        let sent = receiver.received().into_iter().find(|it| it.path == path).expect("one");
+        let sent = std::str::from_utf8(&sent.body).expect("UTF-8");
+        assert_eq!(sent.contains(data), name != "part");
+        for attempt in attempts {
+            assert_eq!(attempt["request"]["body"], sent, "{name}");
+        }
+    }
 }
 
 /// Mostly short, up to 200 KB.

@@ -28,7 +28,8 @@ the_same_on_postgres! {
         what_a_platform_fires_twice_is_taken_once_per_source;
     fidelity:
         without_a_transform_any_bytes_are_delivered_as_they_came
-        the_content_type_is_delivered_as_it_came;
+        the_content_type_is_delivered_as_it_came
+        what_was_sent_is_in_the_log_as_it_was_sent;
     retry:
         a_failing_endpoint_is_tried_by_its_schedule_and_then_it_is_a_dead_letter
         an_endpoint_that_recovers_gets_what_failed_before

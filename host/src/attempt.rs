@@ -1,5 +1,7 @@
 //! One HTTP try of a delivery, and what it means. Classifying is pure.
 
+mod body;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use bytes::Bytes;
 
 use crate::clock::UnixMs;
 use crate::endpoint::Heard;
+
+pub(crate) use body::SentBody;
 
 /// What an attempt means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +94,8 @@ pub(crate) struct SentRequest {
     pub(crate) url: Arc<str>,
     /// `name: value` lines, secrets as `***`.
     pub(crate) headers: Box<str>,
-    /// The body, where it is not the event's data unchanged.
-    pub(crate) body: Option<Bytes>,
+    /// The body.
+    pub(crate) body: SentBody,
 }
 
 /// What an endpoint answered, bounded.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::attempt::{Attempt, Fault, Outcome, Response, SentRequest, classify};
+use crate::attempt::{Attempt, Fault, Outcome, Response, SentBody, SentRequest, classify};
 use crate::clock::{self, UnixMs};
 use crate::delivery::{Delivery, Next, after_attempt};
 use crate::endpoint::Disabled;
@@ -255,8 +255,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// The request as the log keeps it: secrets masked, the body only where it is not
-    /// the event's data.
+    /// The request as the log keeps it: secrets masked, of the body what is not the
+    /// event's data.
     fn for_the_log(&self) -> SentRequest {
         let mut headers = String::with_capacity(256);
         for (name, value) in &*self.headers {
@@ -266,12 +266,11 @@ impl Outgoing {
             headers.push_str(&String::from_utf8_lossy(shown));
             headers.push('\n');
         }
-        let unchanged = self.body == self.event.data;
         SentRequest {
             method: self.method.clone(),
             url: self.url.clone(),
             headers: headers.into(),
-            body: (!unchanged).then(|| self.body.clone()),
+            body: SentBody::of(&self.body, &self.event.data),
         }
     }
 }

@@ -182,7 +182,7 @@ impl Message {
             method: request.method.clone(),
             url: request.url.clone(),
             headers: headers(&request.headers),
-            body: request.body.clone().unwrap_or_else(|| event.data.clone()),
+            body: request.body.whole(&event.data),
         }
     }
 
@@ -191,7 +191,7 @@ impl Message {
             method: request.method.to_string(),
             url: request.url.to_string(),
             headers: headers(&request.headers),
-            body: request.body.unwrap_or_else(|| event.data.clone()),
+            body: request.body.whole(&event.data),
         }
     }
 

@@ -108,6 +108,7 @@ impl Settlement {
 
 /// What there is to write down of a delivery's turn.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "moving 300 bytes is cheaper than allocating them")]
 pub(crate) enum Made {
     Attempt(Attempt),
     /// Nothing was attempted: a filter declined the event or, with the reason,

@@ -199,7 +199,7 @@ impl ByRoute {
             method: request.method.to_string(),
             url: request.url.to_string(),
             headers: request.headers.lines().filter_map(header).collect(),
-            body: request.body.unwrap_or_else(|| event.data.clone()),
+            body: request.body.whole(&event.data),
         }
     }
 

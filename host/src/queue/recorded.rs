@@ -1,7 +1,6 @@
 //! What was really sent, for holding it against what would be sent now.
 
-use bytes::Bytes;
-
+use crate::attempt::SentBody;
 use crate::clock::UnixMs;
 use crate::delivery::Status;
 use crate::event::Event;
@@ -38,6 +37,5 @@ pub(crate) struct RecordedRequest {
     pub(crate) url: String,
     /// `name: value` lines; after an empty line those of the auth plugins.
     pub(crate) headers: String,
-    /// None when it was the event's data, unchanged.
-    pub(crate) body: Option<Bytes>,
+    pub(crate) body: SentBody,
 }

@@ -48,6 +48,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0005_notes.sql"),
     include_str!("../../migrations/0006_sums.sql"),
     include_str!("../../migrations/0007_clock.sql"),
+    include_str!("../../migrations/0008_bodies.sql"),
 ];
 
 /// The first SQLite without the bug that lets a WAL reset corrupt a database
@@ -270,6 +271,7 @@ impl Store {
             }
         };
         let request = attempt.request.as_ref();
+        let (body, data_at) = request.map(|it| it.body.columns()).unwrap_or_default();
         let response = attempt.response.as_ref();
         let status_code = response.map(|it| it.status);
         let (code, message) = match &attempt.fault {
@@ -277,9 +279,9 @@ impl Store {
             None => (None, None),
         };
         let sql = "INSERT INTO attempts (delivery, number, started, duration_us, outcome,
-                       status_code, error_code, error, method, url, headers, body, excerpt,
-                       snapshot, plugins)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                       status_code, error_code, error, method, url, headers, body, data_at,
+                       excerpt, snapshot, plugins)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
                    ON CONFLICT DO NOTHING";
         self.connection.prepare_cached(sql)?.execute(params![
             id,
@@ -293,7 +295,8 @@ impl Store {
             request.map(|it| it.method.as_str()),
             request.map(|it| &*it.url),
             request.map(|it| &*it.headers),
-            request.and_then(|it| it.body.as_deref()),
+            body,
+            data_at,
             response.map(|it| &*it.excerpt),
             signed(attempt.snapshot),
             attempt.plugins,

@@ -92,6 +92,7 @@ pub(super) const TABLES: &[Table] = &[
             ("url", Text),
             ("headers", Text),
             ("body", Bytes),
+            ("data_at", Int),
             ("excerpt", Bytes),
             ("snapshot", Big),
             ("plugins", Text),

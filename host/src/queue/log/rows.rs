@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::attempt::SentBody;
 use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::Status;
 use crate::queue::values::{PARKED, status_of};
@@ -114,18 +115,23 @@ impl DeliveryRow {
 }
 
 impl RequestRow {
-    /// `headers` are `name: value` lines.
+    /// `headers` are `name: value` lines; `data` is there where the body is around it.
     pub(in crate::queue) fn new(
         method: String,
         url: String,
         headers: &str,
-        body: Option<Vec<u8>>,
+        body: &SentBody,
+        data: Option<Vec<u8>>,
     ) -> Self {
         let headers = (headers.lines())
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Self { method, url, headers, body: body.map(as_text) }
+        let body = match body {
+            SentBody::Data => None,
+            made => Some(as_text(made.whole(&data.unwrap_or_default().into()).into())),
+        };
+        Self { method, url, headers, body }
     }
 }
 

@@ -10,6 +10,7 @@ use super::address::Address;
 use super::connection::{Session, get};
 use super::rows::{ATTEMPTS, DELIVERIES, attempt_row, delivery_row, event_of, event_row};
 use super::search;
+use crate::attempt::SentBody;
 use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::DeliveryId;
 use crate::event::EventId;
@@ -64,7 +65,7 @@ impl Log {
         let session = self.session().await?;
         let sql = format!("{DELIVERIES} WHERE d.id = $1");
         let Some(row) = session.client.query_opt(&sql, &[&id]).await? else { return Ok(None) };
-        let sql = format!("{ATTEMPTS} WHERE delivery = $1 ORDER BY number");
+        let sql = format!("{ATTEMPTS} WHERE a.delivery = $1 ORDER BY a.number");
         let attempts = session.client.query(&sql, &[&id]).await?;
         let attempts = attempts.iter().map(attempt_row).collect::<Result<_, _>>()?;
         Ok(Some((delivery_row(&row)?, attempts)))
@@ -196,7 +197,7 @@ async fn recorded(session: &Session, before: i64, count: i64) -> Result<Vec<Reco
     for row in session.client.query(sql, &[&before, &count]).await? {
         let event = event_of(&row, 0)?;
         let sql = "SELECT DISTINCT ON (r.text) r.text, d.status, a.started, a.method, a.url,
-                          a.headers, a.body, a.error_code, a.error
+                          a.headers, a.body, a.data_at, a.error_code, a.error
                    FROM deliveries d JOIN labels r ON r.id = d.route
                    LEFT JOIN LATERAL (SELECT * FROM attempts WHERE delivery = d.id
                                       ORDER BY number DESC LIMIT 1) a ON true
@@ -215,7 +216,7 @@ fn recorded_delivery(row: &Row) -> Result<RecordedDelivery, QueueError> {
             method,
             url: get(row, 4)?,
             headers: get(row, 5)?,
-            body: get::<Option<Vec<u8>>>(row, 6)?.map(Into::into),
+            body: SentBody::from_columns(get(row, 6)?, get(row, 7)?),
         }),
     };
     let attempt = match get::<Option<i64>>(row, 2)? {
@@ -223,8 +224,8 @@ fn recorded_delivery(row: &Row) -> Result<RecordedDelivery, QueueError> {
         Some(started) => Some(RecordedAttempt {
             started: UnixMs(unsigned(started)),
             request,
-            error_code: get(row, 7)?,
-            error: get(row, 8)?,
+            error_code: get(row, 8)?,
+            error: get(row, 9)?,
         }),
     };
     let status = status_of(get::<i16>(row, 1)?.into());

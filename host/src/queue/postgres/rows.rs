@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio_postgres::Row;
 
 use super::connection::get;
+use crate::attempt::SentBody;
 use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::{Delivery, DeliveryId, Lease};
 use crate::endpoint::OrderKey;
@@ -100,14 +101,19 @@ pub(super) fn event_row(row: &Row) -> Result<EventRow, QueueError> {
 
 /// Every attempt, for [`attempt_row`].
 pub(super) const ATTEMPTS: &str = "
-    SELECT number, started, duration_us, outcome, status_code, error_code, error, method, url,
-           headers, body, excerpt, snapshot, plugins
-    FROM attempts";
+    SELECT a.number, a.started, a.duration_us, a.outcome, a.status_code, a.error_code, a.error,
+           a.method, a.url, a.headers, a.body, a.excerpt, a.snapshot, a.plugins, a.data_at,
+           CASE WHEN a.data_at IS NOT NULL THEN e.data END
+    FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN events e ON e.id = d.event";
 
 pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow, QueueError> {
     let request = match get::<Option<String>>(row, 7)? {
         None => None,
-        Some(method) => Some(RequestRow::new(method, get(row, 8)?, get(row, 9)?, get(row, 10)?)),
+        Some(method) => {
+            let body = SentBody::from_columns(get(row, 10)?, get(row, 14)?);
+            let data = get::<Option<Vec<u8>>>(row, 15)?;
+            Some(RequestRow::new(method, get(row, 8)?, get(row, 9)?, &body, data))
+        }
     };
     let plugins: &str = get(row, 13)?;
     Ok(AttemptRow {

@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/postgres/0002_subscriptions.sql"),
     include_str!("../../../migrations/postgres/0003_lanes.sql"),
     include_str!("../../../migrations/postgres/0004_nodes.sql"),
+    include_str!("../../../migrations/postgres/0005_bodies.sql"),
 ];
 
 /// Held by whoever makes or drops tables: "plugpost", as a number.

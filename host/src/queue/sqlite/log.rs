@@ -74,8 +74,10 @@ impl Log {
             let sql =
                 "SELECT a.number, a.started, a.duration_us, a.outcome, a.status_code, a.error_code,
                         a.error, a.method, a.url, a.headers, a.body, a.excerpt, a.snapshot,
-                        a.plugins
-                 FROM attempts a WHERE a.delivery = ?1 ORDER BY a.number";
+                        a.plugins, a.data_at, CASE WHEN a.data_at IS NOT NULL THEN e.data END
+                 FROM attempts a
+                 JOIN deliveries d ON d.id = a.delivery JOIN events e ON e.id = d.event
+                 WHERE a.delivery = ?1 ORDER BY a.number";
             let mut statement = connection.prepare_cached(sql)?;
             let attempts = statement.query_map([id], attempt_row)?.collect::<Result<_, _>>()?;
             Ok(Some((row, attempts)))

@@ -1,10 +1,10 @@
 //! Reading what was really sent.
 
-use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::event_of;
 use super::log::Log;
+use crate::attempt::SentBody;
 use crate::clock::UnixMs;
 use crate::queue::QueueError;
 use crate::queue::recorded::{Recorded, RecordedAttempt, RecordedDelivery, RecordedRequest};
@@ -53,8 +53,8 @@ fn last_attempt(
     connection: &Connection,
     delivery: i64,
 ) -> Result<Option<RecordedAttempt>, QueueError> {
-    let sql = "SELECT started, method, url, headers, body, error_code, error FROM attempts
-               WHERE delivery = ?1 ORDER BY number DESC LIMIT 1";
+    let sql = "SELECT started, method, url, headers, body, data_at, error_code, error
+               FROM attempts WHERE delivery = ?1 ORDER BY number DESC LIMIT 1";
     let attempt = |row: &Row<'_>| {
         let request = match row.get::<_, Option<String>>(1)? {
             None => None,
@@ -62,14 +62,14 @@ fn last_attempt(
                 method,
                 url: row.get(2)?,
                 headers: row.get(3)?,
-                body: row.get::<_, Option<Vec<u8>>>(4)?.map(Bytes::from),
+                body: SentBody::from_columns(row.get(4)?, row.get(5)?),
             }),
         };
         Ok(RecordedAttempt {
             started: UnixMs(unsigned(row.get(0)?)),
             request,
-            error_code: row.get(5)?,
-            error: row.get(6)?,
+            error_code: row.get(6)?,
+            error: row.get(7)?,
         })
     };
     Ok((connection.prepare_cached(sql)?).query_row(params![delivery], attempt).optional()?)

@@ -2,6 +2,7 @@
 
 use rusqlite::Row;
 
+use crate::attempt::SentBody;
 use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::DeliveryId;
 use crate::event::EventId;
@@ -70,7 +71,8 @@ pub(super) fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         None => None,
         Some(method) => {
             let (url, headers): (_, String) = (row.get(8)?, row.get(9)?);
-            Some(RequestRow::new(method, url, &headers, row.get(10)?))
+            let body = SentBody::from_columns(row.get(10)?, row.get(14)?);
+            Some(RequestRow::new(method, url, &headers, &body, row.get(15)?))
         }
     };
     let plugins: String = row.get(13)?;

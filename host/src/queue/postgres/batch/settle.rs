@@ -25,10 +25,10 @@ pub(super) const ATTEMPTED: &str = "
     WITH v AS (
         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::int[],
             $6::bigint[], $7::bigint[], $8::text[], $9::int[], $10::text[], $11::text[],
-            $12::text[], $13::text[], $14::text[], $15::bytea[], $16::bytea[], $17::bigint[],
-            $18::text[])
+            $12::text[], $13::text[], $14::text[], $15::bytea[], $16::int[], $17::bytea[],
+            $18::bigint[], $19::text[])
         AS v (id, lease, status, due, number, started, duration_us, outcome, status_code,
-              error_code, error, method, url, headers, body, excerpt, snapshot, plugins)),
+              error_code, error, method, url, headers, body, data_at, excerpt, snapshot, plugins)),
     done AS (
         UPDATE deliveries d SET lease = NULL, status = v.status, due = v.due,
             attempts = v.number, status_code = v.status_code,
@@ -36,9 +36,9 @@ pub(super) const ATTEMPTED: &str = "
         FROM v WHERE d.id = v.id AND d.lease IS NOT DISTINCT FROM v.lease RETURNING d.id),
     kept AS (
         INSERT INTO attempts (delivery, number, started, duration_us, outcome, status_code,
-            error_code, error, method, url, headers, body, excerpt, snapshot, plugins)
+            error_code, error, method, url, headers, body, data_at, excerpt, snapshot, plugins)
         SELECT v.id, number, started, duration_us, outcome, status_code, error_code, error,
-            method, url, headers, body, excerpt, snapshot, plugins
+            method, url, headers, body, data_at, excerpt, snapshot, plugins
         FROM v JOIN done ON done.id = v.id ON CONFLICT DO NOTHING)
     SELECT id FROM done";
 
@@ -150,14 +150,15 @@ impl<'f> Settlements<'f> {
         let method: Vec<_> = of(all, |it| it.request.as_ref().map(|it| it.method.as_str()));
         let url: Vec<_> = of(all, |it| it.request.as_ref().map(|it| text(&it.url)));
         let headers: Vec<_> = of(all, |it| it.request.as_ref().map(|it| text(&it.headers)));
-        let body: Vec<_> = of(all, |it| it.request.as_ref().and_then(|it| it.body.as_deref()));
+        let bodies = all.iter().map(|(_, it)| it.request.as_ref().map(|it| it.body.columns()));
+        let (body, data_at): (Vec<_>, Vec<_>) = bodies.map(Option::unwrap_or_default).unzip();
         let excerpt: Vec<_> = of(all, |it| it.response.as_ref().map(|it| &*it.excerpt));
         let snapshot: Vec<_> = of(all, |it| signed(it.snapshot));
         let plugins: Vec<_> = of(all, |it| text(&it.plugins));
         let Common { ids, leases, statuses, dues } = &common;
-        let values: [&(dyn ToSql + Sync); 18] = [
+        let values: [&(dyn ToSql + Sync); 19] = [
             ids, leases, statuses, dues, &number, &started, &duration, &outcome, &status, &code,
-            &error, &method, &url, &headers, &body, &excerpt, &snapshot, &plugins,
+            &error, &method, &url, &headers, &body, &data_at, &excerpt, &snapshot, &plugins,
         ];
         rows(client, &sql.attempted, &values, all.is_empty()).await
     }

@@ -1,0 +1,2 @@
+-- Where in the body the event's data goes, which is kept already; null where the body is whole.
+ALTER TABLE attempts ADD COLUMN data_at int;
