@@ -90,6 +90,10 @@ fn a_store_with_everything_in_it_goes_on_in_postgres() {
             "hour",
             typed(route(&down, "", &format!("schedule = [\"1h\"]\n{rests}")), "hour"),
         );
+        let made =
+            "[[transform]]\nplugin = \"jq\"\nsettings.program = \"{order: .}\"\n\n[endpoint]";
+        let around = typed(once(&receiver.url("/around")), "around");
+        hub.plugin("jq").route("around", around.replace("[endpoint]", made));
         hub.route("line", typed(route(&down, "order = \"endpoint\"", &often), "line"));
         hub.route("t", typed(once(&receiver.url("/t")), "t"));
         hub
@@ -98,6 +102,7 @@ fn a_store_with_everything_in_it_goes_on_in_postgres() {
     let subscription = subscribe(&engine, &signed(&receiver.url("/hook"), &KEY));
     let fine = engine.send("fine", [0, 255, b'\n']);
     let gone = engine.send("gone", "{\"n\":1.10}");
+    let around = engine.send("around", r#"{"id":2279,"name":"Harbour hall","total":12.50}"#);
     let hour = engine.send("hour", "later");
     let line: Vec<String> = (0..5).map(|at| engine.send("line", at.to_string())).collect();
     let key = cloud_event(&engine, "key-1", "one").event_ids();
@@ -116,6 +121,7 @@ fn a_store_with_everything_in_it_goes_on_in_postgres() {
     }
     engine.ended(&fine, "fine");
     engine.ended(&gone, "gone");
+    engine.ended(&around, "around");
     engine.delivery_when(&hour, "hour", "waiting", |it| it["last_status_code"] == 503);
     engine.delivery_when(&line[0], "line", "waiting", |it| it["last_status_code"] == 503);
     let disabled = crate::support::client::ask(
@@ -161,7 +167,7 @@ fn a_store_with_everything_in_it_goes_on_in_postgres() {
     assert!(too_early.contains("run it to its end"), "{too_early}");
 
     let told = ran(migrate(&file, &url)).expect("moved");
-    assert!(told.contains(&format!("{} events", BULK + 11)), "{told}");
+    assert!(told.contains(&format!("{} events", BULK + 12)), "{told}");
     assert!(told.contains("1 sealed") && told.contains("PLUGPOST_SECRET_KEY"), "{told}");
     let again = ran(migrate(&file, &url)).expect_err("it is there already");
     assert!(again.contains("there are events in this database already"), "{again}");
@@ -171,7 +177,7 @@ fn a_store_with_everything_in_it_goes_on_in_postgres() {
     assert!(refused.contains("engines use this database"), "{refused}");
     let after = log(&engine);
     assert_eq!(after.len(), before.len());
-    let rests = ["fine", "gone", "hour", "t"];
+    let rests = ["fine", "around", "gone", "hour", "t"];
     for (id, delivery) in &before {
         let route = delivery["route"].as_str().expect("a route");
         if rests.contains(&route) || route.starts_with("sub_") {

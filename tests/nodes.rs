@@ -417,7 +417,7 @@ fn the_database_is_reached_by_tls_as_far_as_is_asked_for() {
     let url = postgres::shared().database();
     let root = postgres::shared().root();
     let other = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(other.path(), Authority::new("another").pem).expect("written");
+    fs::write(other.path(), Authority::new("another").pem).expect("written");
     let with = |mode: &str, root: Option<&Path>| {
         let root = root.map(|it| format!("&sslrootcert={}", it.display()));
         Hub::stored(Some(&format!("{url}?sslmode={mode}{}", root.unwrap_or_default())), "", "")

@@ -258,6 +258,15 @@ impl Outgoing {
     /// The request as the log keeps it: secrets masked, of the body what is not the
     /// event's data.
     fn for_the_log(&self) -> SentRequest {
+        SentRequest {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: self.headers_for_the_log(),
+            body: SentBody::of(&self.body, &self.event.data),
+        }
+    }
+
+    fn headers_for_the_log(&self) -> Box<str> {
         let mut headers = String::with_capacity(256);
         for (name, value) in &*self.headers {
             let shown = if value.is_sensitive() { b"***" } else { value.as_bytes() };
@@ -266,12 +275,7 @@ impl Outgoing {
             headers.push_str(&String::from_utf8_lossy(shown));
             headers.push('\n');
         }
-        SentRequest {
-            method: self.method.clone(),
-            url: self.url.clone(),
-            headers: headers.into(),
-            body: SentBody::of(&self.body, &self.event.data),
-        }
+        headers.into()
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) enum SentBody {
     /// The event's data, unchanged.
     Data,
     /// The event's data, without white space around it, after so many of these bytes.
-    Around(Box<[u8]>, usize),
+    Around(Box<[u8]>, i32),
     /// These bytes.
     Own(Bytes),
 }
@@ -36,9 +36,11 @@ impl SentBody {
         let is_there = |at: &usize| body[*at..*at + data.len()] == *data;
         // Where it is long, reading it is most of the work, so that is not done often.
         let mut starts = memmem::find_iter(&body[..places + start.len()], start).take(STARTS_MAX);
-        starts.find(is_there).map_or_else(own, |at| {
-            Self::Around([&body[..at], &body[at + data.len()..]].concat().into(), at)
-        })
+        let around = |at: usize| {
+            let rest = [&body[..at], &body[at + data.len()..]].concat();
+            Some(Self::Around(rest.into(), at.try_into().ok()?))
+        };
+        starts.find(is_there).and_then(around).unwrap_or_else(own)
     }
 
     /// All of it, with the data it was made of.
@@ -47,7 +49,8 @@ impl SentBody {
             Self::Data => data.clone(),
             Self::Own(bytes) => bytes.clone(),
             Self::Around(bytes, at) => {
-                let (before, after) = bytes.split_at((*at).min(bytes.len()));
+                let at = usize::try_from(*at).unwrap_or_default().min(bytes.len());
+                let (before, after) = bytes.split_at(at);
                 [before, data.trim_ascii(), after].concat().into()
             }
         }
@@ -58,16 +61,16 @@ impl SentBody {
         match self {
             Self::Data => (None, None),
             Self::Own(bytes) => (Some(bytes), None),
-            Self::Around(bytes, at) => (Some(bytes), i32::try_from(*at).ok()),
+            Self::Around(bytes, at) => (Some(bytes), Some(*at)),
         }
     }
 
     /// As a store has kept it.
     pub(crate) fn from_columns(bytes: Option<Vec<u8>>, data_at: Option<i32>) -> Self {
-        match (bytes, data_at.map(i32::unsigned_abs)) {
+        match (bytes, data_at) {
             (None, _) => Self::Data,
             (Some(bytes), None) => Self::Own(bytes.into()),
-            (Some(bytes), Some(at)) => Self::Around(bytes.into(), at as usize),
+            (Some(bytes), Some(at)) => Self::Around(bytes.into(), at),
         }
     }
 }

@@ -29,7 +29,9 @@ pub(super) async fn deliver(
     if let Some(grant) = &endpoint.grant {
         let good = grant.token(deadline).await?;
         Arc::make_mut(&mut outgoing.headers).insert(AUTHORIZATION, good.header.clone());
-        *log = Some(outgoing.for_the_log());
+        if let Some(log) = log {
+            log.headers = outgoing.headers_for_the_log();
+        }
         token = Some((grant, good));
     }
     let mut request = Request::new(Full::new(outgoing.body));

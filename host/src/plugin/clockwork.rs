@@ -115,10 +115,9 @@ impl Clock {
         let over = self.now() >= time.end;
         match time.turn {
             Turn::Short => {
-                let computed = computed();
-                let first = *time.computed.get_or_insert(computed);
+                let first = *time.computed.get_or_insert_with(computed);
                 // No thread would be quicker with a guest that was only held up.
-                if over && computed - first >= TICK {
+                if over && computed().saturating_sub(first) >= TICK {
                     return UpdateDeadline::Interrupt;
                 }
             }
@@ -174,8 +173,7 @@ impl Drop for Clockwork {
 
 /// For how long this thread has had a processor.
 fn computed() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// While this lives, the clock ticks; often, for a guest that steps aside.

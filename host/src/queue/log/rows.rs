@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::attempt::SentBody;
 use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::Status;
+use crate::queue::recorded::RecordedRequest;
 use crate::queue::values::{PARKED, status_of};
 
 /// A delivery: this event, by this route, to this endpoint.
@@ -115,14 +116,9 @@ impl DeliveryRow {
 }
 
 impl RequestRow {
-    /// `headers` are `name: value` lines; `data` is there where the body is around it.
-    pub(in crate::queue) fn new(
-        method: String,
-        url: String,
-        headers: &str,
-        body: &SentBody,
-        data: Option<Vec<u8>>,
-    ) -> Self {
+    /// `data` is there where the body is around it.
+    pub(in crate::queue) fn new(request: RecordedRequest, data: Option<Vec<u8>>) -> Self {
+        let RecordedRequest { method, url, headers, body } = request;
         let headers = (headers.lines())
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -8,9 +8,10 @@ use tokio_postgres::Row;
 
 use super::address::Address;
 use super::connection::{Session, get};
-use super::rows::{ATTEMPTS, DELIVERIES, attempt_row, delivery_row, event_of, event_row};
+use super::rows::{
+    ATTEMPTS, DELIVERIES, attempt_row, delivery_row, event_of, event_row, request_of,
+};
 use super::search;
-use crate::attempt::SentBody;
 use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::DeliveryId;
 use crate::event::EventId;
@@ -19,7 +20,7 @@ use crate::queue::log::{
     AttemptRow, Backlog, DeliveryFilter, DeliveryRow, EventDetail, EventFilter, EventRow,
 };
 use crate::queue::nodes::Node;
-use crate::queue::recorded::{Recorded, RecordedAttempt, RecordedDelivery, RecordedRequest};
+use crate::queue::recorded::{Recorded, RecordedAttempt, RecordedDelivery};
 use crate::queue::values::{attributes_of, signed, status_of, unsigned};
 
 /// Reads the store. Cheap to clone.
@@ -210,20 +211,11 @@ async fn recorded(session: &Session, before: i64, count: i64) -> Result<Vec<Reco
 }
 
 fn recorded_delivery(row: &Row) -> Result<RecordedDelivery, QueueError> {
-    let request = match get::<Option<String>>(row, 3)? {
-        None => None,
-        Some(method) => Some(RecordedRequest {
-            method,
-            url: get(row, 4)?,
-            headers: get(row, 5)?,
-            body: SentBody::from_columns(get(row, 6)?, get(row, 7)?),
-        }),
-    };
     let attempt = match get::<Option<i64>>(row, 2)? {
         None => None,
         Some(started) => Some(RecordedAttempt {
             started: UnixMs(unsigned(started)),
-            request,
+            request: request_of(row, 3)?,
             error_code: get(row, 8)?,
             error: get(row, 9)?,
         }),

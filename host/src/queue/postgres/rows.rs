@@ -14,6 +14,7 @@ use crate::endpoint::OrderKey;
 use crate::event::{Event, EventId};
 use crate::queue::QueueError;
 use crate::queue::log::{AttemptRow, DeliveryRow, EventRow, RequestRow, as_text};
+use crate::queue::recorded::RecordedRequest;
 use crate::queue::values::{attributes_of, unsigned};
 
 /// PostgreSQL's text holds every character but one.
@@ -102,20 +103,13 @@ pub(super) fn event_row(row: &Row) -> Result<EventRow, QueueError> {
 /// Every attempt, for [`attempt_row`].
 pub(super) const ATTEMPTS: &str = "
     SELECT a.number, a.started, a.duration_us, a.outcome, a.status_code, a.error_code, a.error,
-           a.method, a.url, a.headers, a.body, a.excerpt, a.snapshot, a.plugins, a.data_at,
+           a.method, a.url, a.headers, a.body, a.data_at, a.excerpt, a.snapshot, a.plugins,
            CASE WHEN a.data_at IS NOT NULL THEN e.data END
     FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN events e ON e.id = d.event";
 
 pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow, QueueError> {
-    let request = match get::<Option<String>>(row, 7)? {
-        None => None,
-        Some(method) => {
-            let body = SentBody::from_columns(get(row, 10)?, get(row, 14)?);
-            let data = get::<Option<Vec<u8>>>(row, 15)?;
-            Some(RequestRow::new(method, get(row, 8)?, get(row, 9)?, &body, data))
-        }
-    };
-    let plugins: &str = get(row, 13)?;
+    let data: Option<Vec<u8>> = get(row, 15)?;
+    let plugins: &str = get(row, 14)?;
     Ok(AttemptRow {
         number: get::<i32>(row, 0)?.unsigned_abs(),
         started_at: UnixMs(unsigned(get(row, 1)?)).to_string(),
@@ -124,11 +118,22 @@ pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow, QueueError> {
         status_code: status_code(row, 4)?,
         error_code: get(row, 5)?,
         error: get(row, 6)?,
-        request,
-        response_excerpt: get::<Option<Vec<u8>>>(row, 11)?.map(as_text),
-        snapshot: unsigned(get(row, 12)?),
+        request: request_of(row, 7)?.map(|it| RequestRow::new(it, data)),
+        response_excerpt: get::<Option<Vec<u8>>>(row, 12)?.map(as_text),
+        snapshot: unsigned(get(row, 13)?),
         plugins: plugins.split_whitespace().map(str::to_owned).collect(),
     })
+}
+
+/// From five columns: method, URL, headers, body, where the data goes.
+pub(super) fn request_of(row: &Row, at: usize) -> Result<Option<RecordedRequest>, QueueError> {
+    let Some(method) = get(row, at)? else { return Ok(None) };
+    Ok(Some(RecordedRequest {
+        method,
+        url: get(row, at + 1)?,
+        headers: get(row, at + 2)?,
+        body: SentBody::from_columns(get(row, at + 3)?, get(row, at + 4)?),
+    }))
 }
 
 fn status_code(row: &Row, at: usize) -> Result<Option<u16>, QueueError> {

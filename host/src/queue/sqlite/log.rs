@@ -73,8 +73,9 @@ impl Log {
             let Some(row) = row else { return Ok(None) };
             let sql =
                 "SELECT a.number, a.started, a.duration_us, a.outcome, a.status_code, a.error_code,
-                        a.error, a.method, a.url, a.headers, a.body, a.excerpt, a.snapshot,
-                        a.plugins, a.data_at, CASE WHEN a.data_at IS NOT NULL THEN e.data END
+                        a.error, a.method, a.url, a.headers, a.body, a.data_at,
+                        a.excerpt, a.snapshot, a.plugins,
+                        CASE WHEN a.data_at IS NOT NULL THEN e.data END
                  FROM attempts a
                  JOIN deliveries d ON d.id = a.delivery JOIN events e ON e.id = d.event
                  WHERE a.delivery = ?1 ORDER BY a.number";

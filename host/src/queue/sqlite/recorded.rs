@@ -4,10 +4,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::event_of;
 use super::log::Log;
-use crate::attempt::SentBody;
+use super::rows::request_of;
 use crate::clock::UnixMs;
 use crate::queue::QueueError;
-use crate::queue::recorded::{Recorded, RecordedAttempt, RecordedDelivery, RecordedRequest};
+use crate::queue::recorded::{Recorded, RecordedAttempt, RecordedDelivery};
 use crate::queue::values::{signed, status_of, unsigned};
 
 impl Log {
@@ -56,18 +56,9 @@ fn last_attempt(
     let sql = "SELECT started, method, url, headers, body, data_at, error_code, error
                FROM attempts WHERE delivery = ?1 ORDER BY number DESC LIMIT 1";
     let attempt = |row: &Row<'_>| {
-        let request = match row.get::<_, Option<String>>(1)? {
-            None => None,
-            Some(method) => Some(RecordedRequest {
-                method,
-                url: row.get(2)?,
-                headers: row.get(3)?,
-                body: SentBody::from_columns(row.get(4)?, row.get(5)?),
-            }),
-        };
         Ok(RecordedAttempt {
             started: UnixMs(unsigned(row.get(0)?)),
-            request,
+            request: request_of(row, 1)?,
             error_code: row.get(6)?,
             error: row.get(7)?,
         })

@@ -7,6 +7,7 @@ use crate::clock::{UnixMs, ms_of_id};
 use crate::delivery::DeliveryId;
 use crate::event::EventId;
 use crate::queue::log::{AttemptRow, DeliveryRow, EventDetail, EventRow, RequestRow, as_text};
+use crate::queue::recorded::RecordedRequest;
 use crate::queue::values::{attributes_of, unsigned};
 
 /// Every delivery, for [`delivery_row`].
@@ -67,15 +68,8 @@ pub(super) fn event_detail(row: &Row<'_>) -> rusqlite::Result<EventDetail> {
 }
 
 pub(super) fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
-    let request = match row.get::<_, Option<String>>(7)? {
-        None => None,
-        Some(method) => {
-            let (url, headers): (_, String) = (row.get(8)?, row.get(9)?);
-            let body = SentBody::from_columns(row.get(10)?, row.get(14)?);
-            Some(RequestRow::new(method, url, &headers, &body, row.get(15)?))
-        }
-    };
-    let plugins: String = row.get(13)?;
+    let data: Option<Vec<u8>> = row.get(15)?;
+    let plugins: String = row.get(14)?;
     Ok(AttemptRow {
         number: row.get(0)?,
         started_at: UnixMs(unsigned(row.get(1)?)).to_string(),
@@ -84,9 +78,20 @@ pub(super) fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
         status_code: row.get(4)?,
         error_code: row.get(5)?,
         error: row.get(6)?,
-        request,
-        response_excerpt: row.get::<_, Option<Vec<u8>>>(11)?.map(as_text),
-        snapshot: unsigned(row.get(12)?),
+        request: request_of(row, 7)?.map(|it| RequestRow::new(it, data)),
+        response_excerpt: row.get::<_, Option<Vec<u8>>>(12)?.map(as_text),
+        snapshot: unsigned(row.get(13)?),
         plugins: plugins.split_whitespace().map(str::to_owned).collect(),
     })
+}
+
+/// From five columns: method, URL, headers, body, where the data goes.
+pub(super) fn request_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<RecordedRequest>> {
+    let Some(method) = row.get(at)? else { return Ok(None) };
+    Ok(Some(RecordedRequest {
+        method,
+        url: row.get(at + 1)?,
+        headers: row.get(at + 2)?,
+        body: SentBody::from_columns(row.get(at + 3)?, row.get(at + 4)?),
+    }))
 }
