@@ -42,7 +42,8 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     if platforms::is_asked(request.uri().path()) {
-        return platforms::answer(engine, request).await;
+        // Boxed, because every request would take the room that these few need.
+        return Box::pin(platforms::answer(engine, request)).await;
     }
     let mut open = engine.traces.arrived(request.headers());
     let response = match route(&engine, request, &open).await {

@@ -50,7 +50,9 @@ impl Worker {
             let settlement = pipeline::refused(&delivery, &disabled);
             return lane.settle(engine, &delivery, slot, settlement, None);
         }
-        let attempt = AssertUnwindSafe(pipeline::attempt(engine, &delivery)).catch_unwind();
+        // Boxed, because a task is copied whole when it begins and when it ends.
+        let attempt = Box::pin(pipeline::attempt(engine, &delivery));
+        let attempt = AssertUnwindSafe(attempt).catch_unwind();
         // When the lease ends another node may begin: what is under way is broken off.
         let Some(attempt) = lane.shared.tenure.during(delivery.lease, attempt).await else {
             return engine.queue.release(&delivery);

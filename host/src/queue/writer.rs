@@ -9,7 +9,7 @@ mod simulated;
 use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -193,6 +193,11 @@ struct Gathered {
 /// it costs a repeated attempt, and at 200 events/s it halves the fsyncs.
 const COMPANY_WAIT: Duration = Duration::from_millis(4);
 
+/// What so many ask for at once is under load: there the next batch gathers for a
+/// moment, because on a quick disk commits are the dearer the fewer share one.
+const ASKS_UNDER_LOAD: usize = 8;
+const GATHERING: Duration = Duration::from_micros(500);
+
 /// How many commands one transaction takes: it bounds how long the first waits
 /// for the last.
 const BATCH_MAX: usize = 1024;
@@ -203,14 +208,20 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 impl Writer {
     pub(super) fn start(store: Box<dyn Store>, handover: Handover) -> Result<Self, QueueError> {
         let inbox = Arc::new(Inbox::default());
-        let mut run =
-            Run { store, handover, inbox: inbox.clone(), unwritten: Vec::new(), spare: Vec::new() };
+        let mut run = Run {
+            store,
+            handover,
+            inbox: inbox.clone(),
+            unwritten: Vec::new(),
+            spare: Vec::new(),
+            under_load: false,
+        };
         #[cfg(test)]
         if crate::simulation::is_on() {
             simulated::begin(run);
             return Ok(Self { inbox, thread: Mutex::new(None) });
         }
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("queue-writer".into())
             .spawn(move || run.until_closed())
             .map_err(|error| QueueError::Broken(error.to_string().into()))?;
@@ -268,6 +279,8 @@ struct Run {
     /// Where the next commands gather: a list that grows anew for each batch is copied
     /// again and again.
     spare: Vec<Command>,
+    /// The last batch was one of many asks.
+    under_load: bool,
 }
 
 impl Run {
@@ -292,6 +305,9 @@ impl Run {
     /// was refused is to be tried again. None when the queue is closed and there is nothing
     /// to write, or no store to take it.
     fn next_batch(&mut self) -> Option<Vec<Command>> {
+        if self.under_load {
+            thread::sleep(GATHERING);
+        }
         let mut gathered = self.inbox.gathered.lock();
         while gathered.commands.is_empty() {
             if gathered.closed {
@@ -328,6 +344,7 @@ impl Run {
             self.spare = commands;
         }
         let had_asks = !asks.is_empty();
+        self.under_load = asks.len() >= ASKS_UNDER_LOAD;
         match self.attempt(facts, asks) {
             // It may have been what was asked.
             Err(facts) if had_asks && !facts.is_empty() => {
