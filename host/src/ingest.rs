@@ -30,6 +30,9 @@ use crate::traces::Open;
 /// The whole body must be here by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a connection reads into at first.
+const BUFFER_BYTES: usize = 8 << 10;
+
 /// Events one request may bring.
 const EVENTS_MAX: usize = 1000;
 
@@ -310,8 +313,9 @@ pub(crate) async fn read_body(
     }
 }
 
-/// The frames in one piece, not copied when there is but one; none when they are
-/// too many bytes.
+/// The frames in one piece; none when they are too many bytes. What fits the
+/// connection's buffer is copied out of it: the next request finds it free, and
+/// an event in hand does not hold all of it.
 async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Option<Bytes>, hyper::Error> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -321,7 +325,10 @@ async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Option<Bytes>, 
             return Ok(None);
         }
         if first.is_empty() && all.is_empty() {
-            first = data;
+            first = match data.len() <= BUFFER_BYTES {
+                true => Bytes::copy_from_slice(&data),
+                false => data,
+            };
         } else {
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);

@@ -1,6 +1,7 @@
 //! JSON as bytes: find one value without building a tree, and say where text is
 //! not JSON. A value keeps its text, digits and all.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{
@@ -28,14 +29,14 @@ pub(crate) fn fields<'a>(bytes: &'a [u8], pointers: &[String]) -> Vec<Option<&'a
 }
 
 /// None when it is no pointer: it leads nowhere.
-type Path = Option<Vec<String>>;
+type Path<'p> = Option<Vec<Cow<'p, str>>>;
 
-fn path(pointer: &str) -> Path {
+fn path(pointer: &str) -> Path<'_> {
     let is_pointer = pointer.is_empty() || pointer.starts_with('/');
     is_pointer.then(|| pointer.split('/').skip(1).map(unescape).collect())
 }
 
-fn find<'a>(bytes: &'a [u8], paths: &[Path], found: &mut [Option<&'a str>]) {
+fn find<'a>(bytes: &'a [u8], paths: &[Path<'_>], found: &mut [Option<&'a str>]) {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let wanted = Wanted::of(paths, |path| path.is_some());
     let read = At { paths, depth: 0, wanted, found }.deserialize(&mut json);
@@ -56,8 +57,11 @@ pub(crate) fn error(bytes: &[u8]) -> Option<String> {
     read.err().map(|error| error.to_string())
 }
 
-fn unescape(token: &str) -> String {
-    token.replace("~1", "/").replace("~0", "~")
+fn unescape(token: &str) -> Cow<'_, str> {
+    match token.contains('~') {
+        true => token.replace("~1", "/").replace("~0", "~").into(),
+        false => token.into(),
+    }
 }
 
 /// Which of the paths, a bit for each.
@@ -67,7 +71,7 @@ struct Wanted(u64);
 impl Wanted {
     const NONE: Self = Self(0);
 
-    fn of(paths: &[Path], is: impl Fn(&Path) -> bool) -> Self {
+    fn of(paths: &[Path<'_>], is: impl Fn(&Path<'_>) -> bool) -> Self {
         let bits = paths.iter().enumerate().filter(|(_, path)| is(path)).map(|(at, _)| 1 << at);
         Self(bits.fold(0, |all, bit: u64| all | bit))
     }
@@ -84,7 +88,7 @@ impl Wanted {
 
 /// The values at the ends of paths, looked for while the rest is skipped.
 struct At<'p, 'f, 'de> {
-    paths: &'p [Path],
+    paths: &'p [Path<'p>],
     /// How many tokens of the wanted paths led here.
     depth: usize,
     wanted: Wanted,
@@ -94,7 +98,7 @@ struct At<'p, 'f, 'de> {
 impl At<'_, '_, '_> {
     /// The next token of a wanted path.
     fn token(&self, at: usize) -> Option<&str> {
-        self.paths[at].as_ref()?.get(self.depth).map(String::as_str)
+        self.paths[at].as_ref()?.get(self.depth).map(AsRef::as_ref)
     }
 
     /// Those of the wanted whose next token is such.

@@ -150,10 +150,11 @@ impl Pool {
             idle: Mutex::default(),
             slow: slow.into(),
         };
-        let _ticking = pool.component.runtime.ticking(Turn::Whole);
-        let instance = pool.instance()?;
+        let instance = {
+            let _ticking = pool.component.runtime.ticking(Turn::Whole);
+            pool.instance()?
+        };
         pool.idle.lock().push(instance);
-        drop(_ticking);
         Ok(Arc::new(pool))
     }
 
