@@ -65,7 +65,7 @@ fn a_disk_that_fails_at_any_call_loses_nothing() {
     }
     run.end((calls, &found, &ends, failed));
     // What was in flight when the disk failed may be sent again, and the store does not tell
-    // of it any more when the engine ends. That is rare: one such life was found in 1,396.
+    // of it any more when the engine ends. That is rare: three such lives were found in 1,488.
     let repeats = std::mem::take(&mut found.unexplained);
     assert!(repeats <= (run.rounds / 100).max(1), "{repeats} were sent again");
     found.assert_sound();
