@@ -325,16 +325,17 @@ async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Option<Bytes>, 
             return Ok(None);
         }
         if first.is_empty() && all.is_empty() {
-            first = match data.len() <= BUFFER_BYTES {
-                true => Bytes::copy_from_slice(&data),
-                false => data,
-            };
+            first = data;
         } else {
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
         }
     }
-    Ok(Some(if all.is_empty() { first } else { all.freeze() }))
+    Ok(Some(match all.is_empty() {
+        true if first.len() <= BUFFER_BYTES => Bytes::copy_from_slice(&first),
+        true => first,
+        false => all.freeze(),
+    }))
 }
 
 fn media_type(headers: &HeaderMap) -> Option<(Box<str>, Box<str>)> {

@@ -75,7 +75,7 @@ impl Listener {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADERS_TIMEOUT)
-                // Answers are small: head and body go out as one piece.
+                // Nearly all answers are small: head and body go out as one piece.
                 .writev(false)
                 .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(TokioIo::new(stream), service);

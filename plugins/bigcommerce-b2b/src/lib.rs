@@ -192,14 +192,10 @@ impl Transform for BigcommerceB2b {
             }
             return Err(Failure::unknown_type("BigCommerce B2B Edition", &scope));
         }
-        let [data, said, store_id, inner] = event.fields_at(["", "/scope", "/store_id", "/data"]);
-        let is_envelope = said.and_then(|it| json::text(&it)).is_some_and(|it| it == scope)
-            && store_id.is_some_and(|it| it.starts_with('"'))
-            && inner.is_some();
-        match is_envelope {
-            true => Ok(Message::unchanged()),
-            false => self.envelope(event, &scope, &data.ok_or_else(Failure::not_json)?),
+        if is_envelope(event, &scope) {
+            return Ok(Message::unchanged());
         }
+        self.envelope(event, &scope, &event.json()?)
     }
 }
 
@@ -258,6 +254,13 @@ fn duplicate_key(request: &Inbound, scope: &str, subject: Option<&str>) -> Optio
     let hash = request.text("/hash")?;
     let created_at = request.field("/created_at").unwrap_or_default();
     Some(format!("{scope} {} {created_at} {hash}", subject.unwrap_or_default()))
+}
+
+fn is_envelope(event: &Event, scope: &str) -> bool {
+    let [said, store_id, data] = event.fields_at(["/scope", "/store_id", "/data"]);
+    said.and_then(|it| json::text(&it)).is_some_and(|it| it == scope)
+        && store_id.is_some_and(|it| it.starts_with('"'))
+        && data.is_some()
 }
 
 /// Forty hexadecimal digits, the same at every attempt and for no other event.

@@ -118,11 +118,6 @@ impl Failure {
         Self { retry: false, code: code.into(), message: message.into() }
     }
 
-    /// The event's data is not JSON, so nothing can be made of it.
-    pub fn not_json() -> Self {
-        Self::reject("not-json", "the event's data is not JSON")
-    }
-
     /// The platform has no such event type, so its receivers would not know it.
     pub fn unknown_type(platform: &str, event_type: &str) -> Self {
         Self::reject("unknown-type", format!("{platform} has no event type {event_type}"))
