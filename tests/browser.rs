@@ -29,6 +29,24 @@ const PAGES: [&str; 8] =
     ["/", "/deliveries", "/events", "/tail", "/routes", "/subscriptions", "/endpoints", "/plugins"];
 
 #[test]
+fn ten_tabs_are_shown_and_the_first_of_them_goes_on_when_it_is_seen_again() {
+    let hub = Hub::new();
+    let engine = Engine::start(&hub);
+    let browser = Browser::open(1280, false);
+    let address = format!("http://{}/events", engine.admin);
+    browser.load(&address);
+    let first = browser.tab();
+    for _ in 0..9 {
+        browser.another_tab();
+        browser.load(&address);
+    }
+    engine.send("order.created", "{}");
+    browser.until_text("order.created");
+    browser.go_to_tab(&first);
+    browser.until_text("order.created");
+}
+
+#[test]
 fn what_five_platforms_sent_is_there_and_an_order_is_found_by_its_id() {
     let folder = demo::example();
     let running = Demo::start(folder.path());

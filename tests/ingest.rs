@@ -48,6 +48,81 @@ pub(crate) fn an_event_comes_in_by_a_source_without_a_plugin() {
 }
 
 #[test]
+fn a_source_answers_in_the_words_that_its_senders_wait_for() {
+    let hub = Hub::new();
+    let long = format!(r#"{{"challenge":"{}"}}"#, "x".repeat(1025));
+    let cases: [(&str, &[u8], u16, Option<&str>, &str); 9] = [
+        ("status = 200, body = \"\"", b"{}", 200, None, ""),
+        ("status = 204", b"{}", 204, None, ""),
+        ("body = \"ok\"", b"{}", 202, Some("text/plain; charset=utf-8"), "ok"),
+        (
+            "body = \"<Response/>\", content_type = \"text/xml\"",
+            b"{}",
+            202,
+            Some("text/xml"),
+            "<Response/>",
+        ),
+        (
+            "status = 200, echo = \"/challenge\"",
+            br#"{"challenge":"3eZb\u00e4"}"#,
+            200,
+            Some("text/plain; charset=utf-8"),
+            "3eZb\u{e4}",
+        ),
+        (
+            "body = \"ok\", echo = \"/a/0\"",
+            br#"{"a":["b"]}"#,
+            202,
+            Some("text/plain; charset=utf-8"),
+            "b",
+        ),
+        ("body = \"\", echo = \"/challenge\"", br#"{"challenge":1}"#, 202, None, ""),
+        ("body = \"\", echo = \"/challenge\"", b"not JSON", 202, None, ""),
+        ("body = \"\", echo = \"/challenge\"", long.as_bytes(), 202, None, ""),
+    ];
+    for (at, (answer, ..)) in cases.iter().enumerate() {
+        hub.source(&format!("s{at}"), &format!("tokens = [\"erp\"]\nanswer = {{ {answer} }}"));
+    }
+    hub.source("ids", "tokens = [\"erp\"]\nanswer = { status = 200, echo = \"/challenge\" }");
+    let engine = Engine::start(&hub);
+    for (at, (_, request, status, media_type, body)) in cases.iter().enumerate() {
+        let answer = engine.post(&format!("/in/s{at}/order.created"), &[], request);
+        let found = (answer.status, answer.header("content-type"), answer.text());
+        assert_eq!(found, (*status, *media_type, *body), "{at}");
+    }
+    let answer = engine.post("/in/ids/order.created", &[], b"{}");
+    assert_eq!(answer.status, 200);
+    let id = answer.json()["events"][0].as_str().expect("an id").to_owned();
+    assert_eq!(engine.get(&format!("/v1/events/{id}")).json()["source"], "ids");
+    let kept = engine.get("/v1/events?limit=100").json()["data"].as_array().map(Vec::len);
+    assert_eq!(kept, Some(cases.len() + 1), "each is kept, whatever its sender heard");
+
+    let refused = client::ask(engine.public, "POST", "/in/s0/order.created", &[], b"{}");
+    refused.problem(401);
+}
+
+#[test]
+fn xero_hears_200_and_nothing_else_for_what_it_signed_and_401_for_the_rest() {
+    let hub = Hub::new();
+    hub.plugin("hmac").secret("xero", "xero-key").source(
+        "books",
+        "plugin = \"hmac\"\nsettings.scheme = \"xero\"\nsecrets.key = { file = \"secrets/xero\" }\n\
+         answer.status = 200\nanswer.body = \"\"",
+    );
+    let engine = Engine::start(&hub);
+    // The golden case of the plugin.
+    let body =
+        br#"{"events":[],"firstEventSequence":0,"lastEventSequence":0,"entropy":"QHZXSOIRMA"}"#;
+    let asked = |signature| {
+        let headers = [("x-xero-signature", signature)];
+        client::ask(engine.public, "POST", "/in/books/batch", &headers, body)
+    };
+    let good = asked("qZIgjykkE4A3P1pzaTrVXe9y7zwoDtf8t1Y35y1CRpU=");
+    assert_eq!((good.status, good.body.len(), good.header("set-cookie")), (200, 0, None));
+    asked("qZIgjykkE4A3P1pzaTrVXe9y7zwoDtf8t1Y35y1CRpA=").problem(401);
+}
+
+#[test]
 fn a_structured_cloud_event_comes_in() {
     let engine = Engine::start(&Hub::new());
     let body = r#"{"specversion":"1.0","id":"A-1","source":"/shop","type":"order.created",

@@ -1,12 +1,13 @@
 // Attempts as they happen: one connection for all who listen.
 
-const listeners = new Set();
+// Each with whether it hears of everything, seen or not.
+const listeners = new Map();
 let source = null;
 let again = null;
 
 function tell(kind, data) {
   document.body.dataset.live = kind === "closed" ? "no" : "yes";
-  for (const listener of [...listeners]) listener(kind, data);
+  for (const listener of [...listeners.keys()]) listener(kind, data);
 }
 
 function close() {
@@ -15,10 +16,16 @@ function close() {
   source = null;
 }
 
-// A page that was left may be kept, to be gone back to: with its connection it would hold one
-// of the few that a browser opens to one host.
+// A browser opens few connections to one host, and a page that nobody sees would hold one of
+// them: in another tab, or left and kept to be gone back to.
+function openWhileSeen() {
+  const hears = [...listeners.values()];
+  if (!hears.some((always) => always || !document.hidden)) close();
+  else if (!source) open();
+}
+document.addEventListener("visibilitychange", openWhileSeen);
 addEventListener("pagehide", close);
-addEventListener("pageshow", () => listeners.size > 0 && !source && open());
+addEventListener("pageshow", openWhileSeen);
 
 function open() {
   clearTimeout(again);
@@ -33,13 +40,14 @@ function open() {
   });
 }
 
-// Call with "open", "closed", "attempt" or "lagged" until the signal.
-export function listen(signal, listener) {
-  listeners.add(listener);
-  if (!source) open();
+// Call with "open", "closed", "attempt" or "lagged" until the signal; while the page is not
+// seen only if that is always wanted.
+export function listen(signal, listener, { always = false } = {}) {
+  listeners.set(listener, always);
+  openWhileSeen();
   signal.addEventListener("abort", () => {
     listeners.delete(listener);
-    if (listeners.size === 0) close();
+    openWhileSeen();
   });
 }
 

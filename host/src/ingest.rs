@@ -24,6 +24,7 @@ use crate::platforms;
 use crate::plugin::{Body, Bound, Inbound, Received};
 use crate::problem::HttpProblem;
 use crate::queue::{DuplicateKey, NewEvent};
+use crate::reply::Reply;
 use crate::snapshot::{Snapshot, Source};
 use crate::traces::Open;
 
@@ -50,9 +51,9 @@ pub(crate) async fn answer(
     }
     let mut open = engine.traces.arrived(request.headers());
     let response = match route(&engine, request, &open).await {
-        Ok(ids) => {
+        Ok((ids, reply)) => {
             open.note("plugpost.events", ids.len() as i64);
-            accepted(&ids)
+            reply.response(&ids)
         }
         Err(problem) if problem.status == StatusCode::METHOD_NOT_ALLOWED => {
             let mut response = problem.response();
@@ -74,10 +75,11 @@ async fn route(
     engine: &Engine,
     request: Request<Incoming>,
     open: &Open,
-) -> Result<Vec<EventId>, HttpProblem> {
+) -> Result<(Vec<EventId>, Reply), HttpProblem> {
     let (parts, body) = request.into_parts();
     let snapshot = engine.snapshot();
     let path = parts.uri.path();
+    let mut reply = Reply::default();
     let drafts = if let Some(path) = path.strip_prefix("/in/") {
         let name = path.split('/').next().unwrap_or_default();
         let rest = path[name.len()..].to_owned();
@@ -86,7 +88,11 @@ async fn route(
         expect_post(&parts.method)?;
         check_sender(&snapshot, source, &parts.headers)?;
         let body = read_body(&parts.headers, body, snapshot.hub.body_bytes_max).await?;
-        by_source(source, parts, rest, body).await?
+        let drafts = by_source(source, parts, rest, body.clone()).await?;
+        if let Some(its) = &source.reply {
+            reply = its.to(&body);
+        }
+        drafts
     } else if path == "/events" {
         expect_post(&parts.method)?;
         let token = access::caller_with(&snapshot.hub, &parts.headers, Scope::Ingest)?;
@@ -97,7 +103,7 @@ async fn route(
             "events come in at /in/{source} and /events, calls of a platform's API at /platforms/{plugin}",
         ));
     };
-    accept(engine, &snapshot, drafts, open).await
+    Ok((accept(engine, &snapshot, drafts, open).await?, reply))
 }
 
 /// An event before it has an id and deliveries.
@@ -341,25 +347,6 @@ async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Option<Bytes>, 
 fn media_type(headers: &HeaderMap) -> Option<(Box<str>, Box<str>)> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     Some((MEDIA_TYPE.into(), value.into()))
-}
-
-/// `202 {"events":["evt_…"]}`
-fn accepted(ids: &[EventId]) -> Response<Full<Bytes>> {
-    let mut body = String::with_capacity(16 + ids.len() * 22);
-    body.push_str(r#"{"events":["#);
-    for (at, id) in ids.iter().enumerate() {
-        if at > 0 {
-            body.push(',');
-        }
-        body.push('"');
-        body.push_str(&id.to_string());
-        body.push('"');
-    }
-    body.push_str("]}");
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 /// The types of the events in a request, for the fuzzer.

@@ -48,6 +48,7 @@ mod access;
 mod ingest;
 mod platforms;
 mod problem;
+mod reply;
 mod server;
 
 mod engine;

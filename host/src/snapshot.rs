@@ -22,6 +22,7 @@ use crate::event::{OWN_SOURCE, OWN_SOURCE_OF};
 use crate::operational;
 use crate::plugin::{Api, Bound, Component, Limits, Runtime, RuntimeError};
 use crate::queue::log::Sources;
+use crate::reply::Reply;
 use crate::route::{DEFAULT_TENANT, Routes};
 use build::{Build, Loaded};
 use dial::Dials;
@@ -56,6 +57,8 @@ pub(crate) struct Source {
     pub(crate) tokens: Option<Vec<Arc<str>>>,
     /// Whose events come in here.
     pub(crate) tenant: Arc<str>,
+    /// Where its senders want another answer than the usual.
+    pub(crate) reply: Option<Reply>,
 }
 
 impl Snapshot {

@@ -102,6 +102,21 @@ impl Browser {
         self.shown();
     }
 
+    /// The tab in front.
+    pub(crate) fn tab(&self) -> Value {
+        self.command("GET", "window", &Value::Null)
+    }
+
+    pub(crate) fn go_to_tab(&self, tab: &Value) {
+        self.command("POST", "window", &json!({ "handle": tab }));
+    }
+
+    /// Another tab, in front of this one.
+    pub(crate) fn another_tab(&self) {
+        let made = self.command("POST", "window/new", &json!({ "type": "tab" }));
+        self.go_to_tab(&made["handle"]);
+    }
+
     /// Wait until the page of the address is there.
     pub(crate) fn shown(&self) {
         self.until(

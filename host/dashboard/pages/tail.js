@@ -57,7 +57,7 @@ export async function show({ root, signal, query, go }) {
     if (kind !== "attempt") return;
     if ((query.route && it.route !== query.route) || (query.status && it.status !== query.status)) return;
     soon(attempted(it));
-  });
+  }, { always: true });
 }
 
 function attempted(it) {

@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::{HeaderValue, StatusCode};
+
 use super::document::{Document, Marked, Table};
 use super::{Found, PluginUse, hub, secret};
+use crate::reply::{Reply, TEXT, has_no_body};
 
 /// A source file, read.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct SourceFile {
     pub(crate) tokens: Option<Vec<Marked<String>>>,
     /// Whose events come in here, where the file says it.
     pub(crate) tenant: Option<Marked<Arc<str>>>,
+    /// What its senders are answered, where the file says it.
+    pub(crate) reply: Option<Reply>,
 }
 
 pub(super) fn read(
@@ -34,6 +39,7 @@ pub(super) fn read(
             tokens: root.strings("tokens"),
             tenant: root.parsed("tenant", hub::tenant),
             plugin: plugin.map(|plugin| plugin_use(plugin, &root, folder)),
+            reply: root.table("answer").map(|it| reply(&it.value)),
         };
         if source.plugin.is_none() && source.tokens.as_ref().is_none_or(Vec::is_empty) {
             let at = super::Position { line: 1, column: 1 };
@@ -45,6 +51,37 @@ pub(super) fn read(
         }
         source
     })
+}
+
+/// Only what a sender takes for a yes: a no would make it send again what is kept.
+fn reply(table: &Table<'_, '_>) -> Reply {
+    let mut reply = Reply::default();
+    let status = table.integer("status", 200..300).and_then(|it| u16::try_from(it.value).ok());
+    if let Some(status) = status.and_then(|it| StatusCode::from_u16(it).ok()) {
+        reply.status = status;
+    }
+    let body = table.string("body");
+    let media_type = table.parsed("content_type", |text| {
+        HeaderValue::from_str(text).map_err(|_| "is not a value for a header".into())
+    });
+    let echo = table.parsed("echo", |text| match text.starts_with('/') {
+        true => Ok(text.into()),
+        false => Err("is not a JSON pointer: it begins with /".into()),
+    });
+    if has_no_body(reply.status) {
+        for at in
+            [body.as_ref().map(|it| it.at), echo.as_ref().map(|it| it.at)].into_iter().flatten()
+        {
+            table.problem(at, format!("an answer of status {} has no body", reply.status.as_u16()));
+        }
+    }
+    if let (None, Some(it)) = (&body, &media_type) {
+        table.problem(it.at, "`content_type` goes with `body`");
+    }
+    let media_type = media_type.map_or(TEXT, |it| it.value);
+    reply.body = body.map(|it| (it.value.into(), media_type));
+    reply.echo = echo.map(|it| it.value);
+    reply
 }
 
 /// `plugin`, `settings` and `secrets` side by side in a table.

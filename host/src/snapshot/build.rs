@@ -156,6 +156,7 @@ impl Build {
             plugin,
             tokens: from.tokens.as_ref().map(names),
             tenant,
+            reply: from.reply.clone(),
         })
     }
 
