@@ -263,7 +263,7 @@ def shown(value):
             return " / ".join(shown(it) for it in value.values())
         return f"{shown(value['median'])} ({shown(value['min'])}–{shown(value['max'])})"
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
