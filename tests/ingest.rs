@@ -18,6 +18,9 @@ const BATCH: &str = "application/cloudevents-batch+json";
 
 // ---- what is taken
 
+/// The media type of an answer, and its words.
+type Heard<'a> = (Option<&'a str>, &'a str);
+
 #[test]
 fn an_event_comes_in_by_a_source_with_a_plugin() {
     let hub = Hub::new();
@@ -51,44 +54,38 @@ pub(crate) fn an_event_comes_in_by_a_source_without_a_plugin() {
 fn a_source_answers_in_the_words_that_its_senders_wait_for() {
     let hub = Hub::new();
     let long = format!(r#"{{"challenge":"{}"}}"#, "x".repeat(1025));
-    let cases: [(&str, &[u8], u16, Option<&str>, &str); 9] = [
-        ("status = 200, body = \"\"", b"{}", 200, None, ""),
-        ("status = 204", b"{}", 204, None, ""),
-        ("body = \"ok\"", b"{}", 202, Some("text/plain; charset=utf-8"), "ok"),
+    let nothing = (None, "");
+    let text = |it| (Some("text/plain; charset=utf-8"), it);
+    let cases: [(_, _, _, Heard<'_>); 9] = [
+        ("status = 200, body = \"\"", "{}", 200, nothing),
+        ("status = 204", "{}", 204, nothing),
+        ("body = \"ok\"", "{}", 202, text("ok")),
         (
             "body = \"<Response/>\", content_type = \"text/xml\"",
-            b"{}",
+            "{}",
             202,
-            Some("text/xml"),
-            "<Response/>",
+            (Some("text/xml"), "<Response/>"),
         ),
         (
             "status = 200, echo = \"/challenge\"",
-            br#"{"challenge":"3eZb\u00e4"}"#,
+            r#"{"challenge":"3eZb\u00e4"}"#,
             200,
-            Some("text/plain; charset=utf-8"),
-            "3eZb\u{e4}",
+            text("3eZb\u{e4}"),
         ),
-        (
-            "body = \"ok\", echo = \"/a/0\"",
-            br#"{"a":["b"]}"#,
-            202,
-            Some("text/plain; charset=utf-8"),
-            "b",
-        ),
-        ("body = \"\", echo = \"/challenge\"", br#"{"challenge":1}"#, 202, None, ""),
-        ("body = \"\", echo = \"/challenge\"", b"not JSON", 202, None, ""),
-        ("body = \"\", echo = \"/challenge\"", long.as_bytes(), 202, None, ""),
+        ("body = \"ok\", echo = \"/a/0\"", r#"{"a":["b"]}"#, 202, text("b")),
+        ("body = \"\", echo = \"/challenge\"", r#"{"challenge":1}"#, 202, nothing),
+        ("body = \"\", echo = \"/challenge\"", "not JSON", 202, nothing),
+        ("body = \"\", echo = \"/challenge\"", &long, 202, nothing),
     ];
     for (at, (answer, ..)) in cases.iter().enumerate() {
         hub.source(&format!("s{at}"), &format!("tokens = [\"erp\"]\nanswer = {{ {answer} }}"));
     }
     hub.source("ids", "tokens = [\"erp\"]\nanswer = { status = 200, echo = \"/challenge\" }");
     let engine = Engine::start(&hub);
-    for (at, (_, request, status, media_type, body)) in cases.iter().enumerate() {
-        let answer = engine.post(&format!("/in/s{at}/order.created"), &[], request);
-        let found = (answer.status, answer.header("content-type"), answer.text());
-        assert_eq!(found, (*status, *media_type, *body), "{at}");
+    for (at, (_, request, status, heard)) in cases.iter().enumerate() {
+        let answer = engine.post(&format!("/in/s{at}/order.created"), &[], request.as_bytes());
+        let found = (answer.header("content-type"), answer.text());
+        assert_eq!((answer.status, found), (*status, *heard), "{at}");
     }
     let answer = engine.post("/in/ids/order.created", &[], b"{}");
     assert_eq!(answer.status, 200);
