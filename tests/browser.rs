@@ -47,6 +47,15 @@ fn ten_tabs_are_shown_and_the_first_of_them_goes_on_when_it_is_seen_again() {
 }
 
 #[test]
+fn a_live_tail_that_was_left_holds_no_connection() {
+    let engine = Engine::start(&Hub::new());
+    let browser = Browser::open(1280, false);
+    for at in 0..10 {
+        browser.load(&format!("http://{}/tail?route=r{at}", engine.admin));
+    }
+}
+
+#[test]
 fn what_five_platforms_sent_is_there_and_an_order_is_found_by_its_id() {
     let folder = demo::example();
     let running = Demo::start(folder.path());

@@ -4,6 +4,7 @@
 const listeners = new Map();
 let source = null;
 let again = null;
+let left = false;
 
 function tell(kind, data) {
   document.body.dataset.live = kind === "closed" ? "no" : "yes";
@@ -19,13 +20,18 @@ function close() {
 // A browser opens few connections to one host, and a page that nobody sees would hold one of
 // them: in another tab, or left and kept to be gone back to.
 function openWhileSeen() {
-  const hears = [...listeners.values()];
-  if (!hears.some((always) => always || !document.hidden)) close();
+  const hears = !left && [...listeners.values()].some((always) => always || !document.hidden);
+  if (!hears) close();
   else if (!source) open();
 }
 document.addEventListener("visibilitychange", openWhileSeen);
-addEventListener("pagehide", close);
-addEventListener("pageshow", openWhileSeen);
+// A page that is left is hidden after it has been told so.
+for (const [kind, leaves] of [["pagehide", true], ["pageshow", false]]) {
+  addEventListener(kind, () => {
+    left = leaves;
+    openWhileSeen();
+  });
+}
 
 function open() {
   clearTimeout(again);

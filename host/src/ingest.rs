@@ -79,8 +79,7 @@ async fn route(
     let (parts, body) = request.into_parts();
     let snapshot = engine.snapshot();
     let path = parts.uri.path();
-    let mut reply = Reply::default();
-    let drafts = if let Some(path) = path.strip_prefix("/in/") {
+    let (drafts, reply) = if let Some(path) = path.strip_prefix("/in/") {
         let name = path.split('/').next().unwrap_or_default();
         let rest = path[name.len()..].to_owned();
         let source = (snapshot.sources.get(name))
@@ -89,15 +88,12 @@ async fn route(
         check_sender(&snapshot, source, &parts.headers)?;
         let body = read_body(&parts.headers, body, snapshot.hub.body_bytes_max).await?;
         let drafts = by_source(source, parts, rest, body.clone()).await?;
-        if let Some(its) = &source.reply {
-            reply = its.to(&body);
-        }
-        drafts
+        (drafts, source.reply.to(&body))
     } else if path == "/events" {
         expect_post(&parts.method)?;
         let token = access::caller_with(&snapshot.hub, &parts.headers, Scope::Ingest)?;
         let body = read_body(&parts.headers, body, snapshot.hub.body_bytes_max).await?;
-        cloudevents::read(&snapshot, token, &parts.headers, body)?
+        (cloudevents::read(&snapshot, token, &parts.headers, body)?, Reply::default())
     } else {
         return Err(HttpProblem::not_found(
             "events come in at /in/{source} and /events, calls of a platform's API at /platforms/{plugin}",

@@ -40,11 +40,7 @@ impl Reply {
     }
 
     pub(crate) fn response(self, events: &[EventId]) -> Response<Full<Bytes>> {
-        let (body, media_type) = match self.body {
-            Some(said) => said,
-            None if has_no_body(self.status) => (Bytes::new(), TEXT),
-            None => (ids(events).into(), JSON),
-        };
+        let (body, media_type) = self.body.unwrap_or_else(|| (ids(events).into(), JSON));
         let has_body = !body.is_empty();
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = self.status;
@@ -53,11 +49,6 @@ impl Reply {
         }
         response
     }
-}
-
-/// RFC 9110 §15.3.5 and §15.3.6.
-pub(crate) fn has_no_body(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT)
 }
 
 /// `{"events":["evt_…"]}`

@@ -57,8 +57,8 @@ pub(crate) struct Source {
     pub(crate) tokens: Option<Vec<Arc<str>>>,
     /// Whose events come in here.
     pub(crate) tenant: Arc<str>,
-    /// Where its senders want another answer than the usual.
-    pub(crate) reply: Option<Reply>,
+    /// What its senders are answered.
+    pub(crate) reply: Reply,
 }
 
 impl Snapshot {

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::document::{Document, Marked, Table};
 use super::{Found, PluginUse, hub, secret};
-use crate::reply::{Reply, TEXT, has_no_body};
+use crate::reply::{Reply, TEXT};
 
 /// A source file, read.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(crate) struct SourceFile {
     pub(crate) tokens: Option<Vec<Marked<String>>>,
     /// Whose events come in here, where the file says it.
     pub(crate) tenant: Option<Marked<Arc<str>>>,
-    /// What its senders are answered, where the file says it.
-    pub(crate) reply: Option<Reply>,
+    /// What its senders are answered.
+    pub(crate) reply: Reply,
 }
 
 pub(super) fn read(
@@ -39,7 +40,7 @@ pub(super) fn read(
             tokens: root.strings("tokens"),
             tenant: root.parsed("tenant", hub::tenant),
             plugin: plugin.map(|plugin| plugin_use(plugin, &root, folder)),
-            reply: root.table("answer").map(|it| reply(&it.value)),
+            reply: root.table("answer").map(|it| reply(&it.value)).unwrap_or_default(),
         };
         if source.plugin.is_none() && source.tokens.as_ref().is_none_or(Vec::is_empty) {
             let at = super::Position { line: 1, column: 1 };
@@ -55,12 +56,10 @@ pub(super) fn read(
 
 /// Only what a sender takes for a yes: a no would make it send again what is kept.
 fn reply(table: &Table<'_, '_>) -> Reply {
-    let mut reply = Reply::default();
-    let status = table.integer("status", 200..300).and_then(|it| u16::try_from(it.value).ok());
-    if let Some(status) = status.and_then(|it| StatusCode::from_u16(it).ok()) {
-        reply.status = status;
-    }
-    let body = table.string("body");
+    let status = table.integer("status", 200..300);
+    let status = status.and_then(|it| StatusCode::from_u16(it.value.try_into().ok()?).ok());
+    let status = status.unwrap_or(Reply::default().status);
+    let mut body = table.string("body").map(|it| it.value.into());
     let media_type = table.parsed("content_type", |text| {
         HeaderValue::from_str(text).map_err(|_| "is not a value for a header".into())
     });
@@ -68,20 +67,18 @@ fn reply(table: &Table<'_, '_>) -> Reply {
         true => Ok(text.into()),
         false => Err("is not a JSON pointer: it begins with /".into()),
     });
-    if has_no_body(reply.status) {
-        for at in
-            [body.as_ref().map(|it| it.at), echo.as_ref().map(|it| it.at)].into_iter().flatten()
-        {
-            table.problem(at, format!("an answer of status {} has no body", reply.status.as_u16()));
+    // RFC 9110 §15.3.5 and §15.3.6.
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+        for at in ["body", "echo"].into_iter().filter_map(|key| table.position_of(key)) {
+            table.problem(at, format!("an answer of status {} has no body", status.as_u16()));
         }
+        body = Some(Bytes::new());
     }
-    if let (None, Some(it)) = (&body, &media_type) {
-        table.problem(it.at, "`content_type` goes with `body`");
+    if let Some(at) = table.position_of("content_type").filter(|_| !table.has("body")) {
+        table.problem(at, "`content_type` goes with `body`");
     }
     let media_type = media_type.map_or(TEXT, |it| it.value);
-    reply.body = body.map(|it| (it.value.into(), media_type));
-    reply.echo = echo.map(|it| it.value);
-    reply
+    Reply { status, body: body.map(|it| (it, media_type)), echo: echo.map(|it| it.value) }
 }
 
 /// `plugin`, `settings` and `secrets` side by side in a table.
