@@ -22,12 +22,14 @@ pub(super) struct Limits {
     pub(super) kept: HealthRecord,
     /// It was switched off once, by a person or by its own 410.
     pub(super) was_off: bool,
-    present: bool,
-    off: bool,
+    /// Since when its route is not there; since when it is switched off, and since when it
+    /// rests, and how long. What begins in the very moment may have had its turn before.
+    absent: Option<Duration>,
+    off: Option<Duration>,
+    rest: Option<(Duration, UnixMs)>,
     under_way: usize,
     /// When the attempts that count for the rate began.
     recent: VecDeque<Duration>,
-    rest: Option<UnixMs>,
     breaker: Breaker,
 }
 
@@ -37,17 +39,17 @@ impl Limits {
             settings,
             kept: HealthRecord::default(),
             was_off: false,
-            present: true,
-            off: false,
+            absent: None,
+            off: None,
+            rest: None,
             under_way: 0,
             recent: VecDeque::new(),
-            rest: None,
             breaker: Breaker::default(),
         }
     }
 
-    pub(super) fn configure(&mut self, settings: Arc<Settings>, present: bool) {
-        self.present = present;
+    pub(super) fn configure(&mut self, settings: Arc<Settings>, present: bool, now: Moment) {
+        self.absent = (!present).then(|| self.absent.unwrap_or(now.passed));
         let stretch = |it: &Settings| it.rate.map(|(_, stretch)| stretch);
         if stretch(&settings) != stretch(&self.settings) {
             // A limit of another kind begins to count anew.
@@ -56,8 +58,8 @@ impl Limits {
         self.settings = settings;
     }
 
-    pub(super) fn switch(&mut self, off: bool) {
-        self.off = off;
+    pub(super) fn switch(&mut self, off: bool, now: Moment) {
+        self.off = off.then(|| self.off.unwrap_or(now.passed));
         self.was_off |= off;
         if !off {
             (self.rest, self.breaker) = (None, Breaker::default());
@@ -65,7 +67,8 @@ impl Limits {
     }
 
     pub(super) fn process_has_ended(&mut self) {
-        (self.under_way, self.off) = (0, self.kept.disabled.is_some());
+        self.under_way = 0;
+        self.off = self.kept.disabled.is_some().then_some(Duration::ZERO);
         self.recent.clear();
         (self.rest, self.breaker) = (None, Breaker::default());
     }
@@ -99,14 +102,17 @@ impl Limits {
                 figures.count("as many in a time as may be", 1);
             }
         }
-        if let Some(until) = self.rest.filter(|it| *it > now.steady) {
+        if let Some((since, until)) = self.rest
+            && since < now.passed
+            && until > now.steady
+        {
             let left = until.since(now.steady);
             found.push((Wrong::Resting, format!("its rest has {left:?} left")));
         }
-        if self.off {
+        if self.off.is_some_and(|since| since < now.passed) {
             found.push((Wrong::SwitchedOff, "it is switched off".into()));
         }
-        if !self.present {
+        if self.absent.is_some_and(|since| since < now.passed) {
             found.push((Wrong::Removed, "its route is not there".into()));
         }
         found
@@ -120,13 +126,16 @@ impl Limits {
         figures: &mut Figures,
     ) {
         self.under_way = self.under_way.saturating_sub(1);
-        let mut rests = |until: UnixMs| self.rest = self.rest.max(Some(until));
+        let mut rests = |until: UnixMs| match &mut self.rest {
+            Some((_, all)) if *all > now.steady => *all = until.max(*all),
+            over => *over = Some((now.passed, until)),
+        };
         if let Ended::Failed { status: Some(429 | 503), retry_after: Some(asked) } = ended {
             figures.count("asked for a rest", 1);
             rests(now.steady.plus(asked.min(REST_MAX)));
         }
         if let Ended::Failed { status: Some(410), .. } = ended {
-            return self.switch(true);
+            return self.switch(true, now);
         }
         if let Some(rule) = &settings.breaker
             && self.breaker.opens(ended == Ended::Taken, rule, now.steady)
