@@ -390,6 +390,8 @@ def write_page(results):
             text = machine(results)
         elif SECTION_OF.get(name, name) in sections:
             text = tables[name]()
+            if text.count("\n") < 2:
+                raise SystemExit(f"{RESULTS}: nothing for the table `{name}`")
             it = sections[SECTION_OF.get(name, name)]
             print(f"docs/performance.md: {name}, of {it['date']}, commit {it['commit']}")
         else:
