@@ -218,11 +218,11 @@ impl Oracle {
     }
 
     pub(super) fn configured(&mut self, endpoint: usize, settings: &Arc<Settings>, present: bool) {
-        self.limits[endpoint].configure(settings.clone(), present, self.now);
+        self.limits[endpoint].configure(settings.clone(), present);
     }
 
     pub(super) fn switched(&mut self, endpoint: usize, off: bool) {
-        self.limits[endpoint].switch(off, self.now);
+        self.limits[endpoint].switch(off);
     }
 
     /// What is known of an endpoint is on disk.

@@ -22,10 +22,10 @@ pub(super) struct Limits {
     pub(super) kept: HealthRecord,
     /// It was switched off once, by a person or by its own 410.
     pub(super) was_off: bool,
-    /// Since when its route is not there; since when it is switched off, and since when it
-    /// rests, and how long. What begins in the very moment may have had its turn before.
-    absent: Option<Duration>,
-    off: Option<Duration>,
+    present: bool,
+    off: bool,
+    /// Since when, and until when. What begins in the very moment may have had its turn
+    /// before.
     rest: Option<(Duration, UnixMs)>,
     under_way: usize,
     /// When the attempts that count for the rate began.
@@ -39,8 +39,8 @@ impl Limits {
             settings,
             kept: HealthRecord::default(),
             was_off: false,
-            absent: None,
-            off: None,
+            present: true,
+            off: false,
             rest: None,
             under_way: 0,
             recent: VecDeque::new(),
@@ -48,8 +48,8 @@ impl Limits {
         }
     }
 
-    pub(super) fn configure(&mut self, settings: Arc<Settings>, present: bool, now: Moment) {
-        self.absent = (!present).then(|| self.absent.unwrap_or(now.passed));
+    pub(super) fn configure(&mut self, settings: Arc<Settings>, present: bool) {
+        self.present = present;
         let stretch = |it: &Settings| it.rate.map(|(_, stretch)| stretch);
         if stretch(&settings) != stretch(&self.settings) {
             // A limit of another kind begins to count anew.
@@ -58,8 +58,8 @@ impl Limits {
         self.settings = settings;
     }
 
-    pub(super) fn switch(&mut self, off: bool, now: Moment) {
-        self.off = off.then(|| self.off.unwrap_or(now.passed));
+    pub(super) fn switch(&mut self, off: bool) {
+        self.off = off;
         self.was_off |= off;
         if !off {
             (self.rest, self.breaker) = (None, Breaker::default());
@@ -67,8 +67,7 @@ impl Limits {
     }
 
     pub(super) fn process_has_ended(&mut self) {
-        self.under_way = 0;
-        self.off = self.kept.disabled.is_some().then_some(Duration::ZERO);
+        (self.under_way, self.off) = (0, self.kept.disabled.is_some());
         self.recent.clear();
         (self.rest, self.breaker) = (None, Breaker::default());
     }
@@ -109,10 +108,10 @@ impl Limits {
             let left = until.since(now.steady);
             found.push((Wrong::Resting, format!("its rest has {left:?} left")));
         }
-        if self.off.is_some_and(|since| since < now.passed) {
+        if self.off {
             found.push((Wrong::SwitchedOff, "it is switched off".into()));
         }
-        if self.absent.is_some_and(|since| since < now.passed) {
+        if !self.present {
             found.push((Wrong::Removed, "its route is not there".into()));
         }
         found
@@ -135,7 +134,7 @@ impl Limits {
             rests(now.steady.plus(asked.min(REST_MAX)));
         }
         if let Ended::Failed { status: Some(410), .. } = ended {
-            return self.switch(true, now);
+            return self.switch(true);
         }
         if let Some(rule) = &settings.breaker
             && self.breaker.opens(ended == Ended::Taken, rule, now.steady)
