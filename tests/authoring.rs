@@ -469,7 +469,7 @@ fn a_save_is_built_tested_and_loaded() {
         .expect("the binary starts"));
     let said = |what: &str| {
         // It compiles several megabytes, below everybody else on the machine.
-        eventually_within(Duration::from_mins(4), what, || {
+        eventually_within(Duration::from_mins(10), what, || {
             let text = fs::read_to_string(&log).expect("the log");
             text.contains(what).then_some(())
         });

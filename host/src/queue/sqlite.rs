@@ -79,7 +79,7 @@ impl Store {
         }
         let lock = lock(path)?;
         let mut connection = Connection::open(path)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        into_wal(&connection)?;
         // FULL: a commit is on disk, not only in the operating system, when it returns.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_BEFORE_CHECKPOINT)?;
@@ -439,6 +439,22 @@ fn migrate(connection: &mut Connection) -> Result<(), QueueError> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// A store that stays with its rollback journal, because the disk failed or knows no shared
+/// memory, is no store: a commit to that is the removal of a file, which a loss of power
+/// takes back. SQLite names the new mode first and goes into it when it is asked for more.
+fn into_wal(connection: &Connection) -> Result<(), QueueError> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let modes: Vec<String> =
+        statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    if modes == ["wal"] {
+        return Ok(());
+    }
+    Err(broken(&format!(
+        "SQLite can keep no WAL here, its journal mode stays {modes:?}: put the store on a disk \
+         of this machine"
+    )))
 }
 
 /// After a failed fsync nobody knows what is on disk, and asking again would be
