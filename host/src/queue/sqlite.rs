@@ -448,13 +448,10 @@ fn into_wal(connection: &Connection) -> Result<(), QueueError> {
     let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
     let modes: Vec<String> =
         statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    if modes == ["wal"] {
-        return Ok(());
+    match modes.concat().as_str() {
+        "wal" => Ok(()),
+        mode => Err(broken(&format!("SQLite keeps no WAL here, but has a journal mode `{mode}`"))),
     }
-    Err(broken(&format!(
-        "SQLite can keep no WAL here, its journal mode stays {modes:?}: put the store on a disk \
-         of this machine"
-    )))
 }
 
 /// After a failed fsync nobody knows what is on disk, and asking again would be
