@@ -19,7 +19,7 @@ test: check host examples chromium registry postgres ## Run every test
 	FUZZ_SECONDS=5 tests/fuzz-parsers.sh
 
 dist: ## Build the binary to ship, target/dist/plugpost: all crates optimised as one program
-	@echo "building: the host as one program (about a quarter of an hour on two cores)"
+	@[ -x target/dist/plugpost ] || echo "building: the host as one program (about a quarter of an hour on two cores, once)"
 	@cargo build --quiet --locked --profile dist --package plugpost --bin plugpost
 
 simulate: ## Worlds made by seeds, in virtual time (SIMULATION_SEEDS, or one SIMULATION_SEED)
