@@ -1,7 +1,13 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything they need beyond Rust and a C compiler
 # they fetch themselves, and say so. One build profile serves both; `make dist` and `make bench` have another.
 
-.PHONY: help demo test dist torture simulate fuzz bench charts check chromium registry postgres host control plugins examples
+# The binary to ship is laid out by what deliveries ran when `make profile` counted. What another compiler or another
+# version of a crate has changed, it is built without.
+TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+DIST = --quiet --locked --profile dist --package plugpost --target $(TRIPLE)
+BY_PROFILE = RUSTFLAGS="-Cprofile-use=$(CURDIR)/host/plugpost.profdata -Cllvm-args=-no-pgo-warn-mismatch"
+
+.PHONY: help demo test dist profile torture simulate fuzz bench charts check chromium registry postgres host control plugins examples
 
 help: ## Show what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -18,9 +24,20 @@ test: check host examples chromium registry postgres ## Run every test
 	@if command -v python3 >/dev/null; then EXAMPLES=5 tests/fuzz-api.sh; else echo "no python3: the API is not fuzzed"; fi
 	FUZZ_SECONDS=5 tests/fuzz-parsers.sh
 
-dist: ## Build the binary to ship, target/dist/plugpost: all crates optimised as one program
-	@[ -x target/dist/plugpost ] || echo "building: the host as one program (about a quarter of an hour on two cores, once)"
-	@cargo build --quiet --locked --profile dist --package plugpost --bin plugpost
+dist: ## Build the binary to ship, target/dist/plugpost: all crates optimised as one program, by a profile
+	@[ -x target/dist/plugpost ] || echo "building: the host as one program (about 20 minutes on two cores, once)"
+	@$(BY_PROFILE) cargo build $(DIST) --bin plugpost
+	@cp target/$(TRIPLE)/dist/plugpost target/dist/plugpost
+
+profile: plugins postgres ## Count what deliveries run, for `make dist`: host/plugpost.profdata
+	@echo "building: the host that counts (about 25 minutes on two cores)"
+	@rustup component add llvm-tools
+	@rm -rf target/profile/raw
+	@RUSTFLAGS="-Cprofile-generate=$(CURDIR)/target/profile/raw" \
+		cargo build $(DIST) --bin plugpost --target-dir target/profile
+	BENCH_ENGINE=$(CURDIR)/target/profile/$(TRIPLE)/dist/plugpost BENCH_SECONDS=1 BENCH_ONLY=relay,rates,guest \
+		cargo bench --quiet --locked --package plugpost --profile release --bench relay
+	python3 tests/bench/profile.py
 
 simulate: ## Worlds made by seeds, in virtual time (SIMULATION_SEEDS, or one SIMULATION_SEED)
 	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-10000} cargo test --quiet --locked --release --package plugpost --lib simulation -- --nocapture
@@ -33,7 +50,7 @@ fuzz: host ## Fuzz the admin API by its own description (EXAMPLES), and every pa
 	tests/fuzz-parsers.sh
 
 bench: plugins postgres ## Measure the binary to ship beside a raw hyper relay, and more: docs/performance.md (BENCH_SECONDS, BENCH_ONLY)
-	cargo bench --quiet --locked --package plugpost --profile dist --bench relay
+	$(BY_PROFILE) cargo bench $(DIST) --bench relay
 
 charts: ## Draw what was measured into docs/performance.md
 	@target/venv/bin/python -c "import matplotlib" 2>/dev/null || { \

@@ -35,6 +35,16 @@ pub(crate) struct Engine {
     pub(crate) admin: SocketAddr,
 }
 
+/// What is measured: the engine that was built with this, or another that is asked for.
+pub(crate) fn binary() -> PathBuf {
+    other().unwrap_or_else(|| env!("CARGO_BIN_EXE_plugpost").into())
+}
+
+/// Another engine's binary. What is measured of that is shown, not kept.
+pub(crate) fn other() -> Option<PathBuf> {
+    env::var_os("BENCH_ENGINE").map(Into::into)
+}
+
 /// A plugin, as it is built.
 pub(crate) fn plugin(name: &str) -> PathBuf {
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
@@ -128,7 +138,7 @@ impl Hub {
     }
 
     pub(crate) fn start(&self) -> Engine {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_plugpost"))
+        let mut child = Command::new(binary())
             .arg("serve")
             .arg(self.0.path())
             .env("BENCH_TOKEN", TOKEN)

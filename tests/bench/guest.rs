@@ -17,7 +17,7 @@ use native::{Auth, Body, Event, Outgoing, Transform, buildr, signing};
 use serde_json::{Value, json};
 
 use crate::results::{Section, figure};
-use crate::{Bench, median};
+use crate::{Bench, engine, median};
 
 const ROUNDS: usize = 7;
 const CALLS: usize = 3000;
@@ -91,7 +91,7 @@ fn cost(section: &mut Section, name: String, plugin: &str, data: &str, call: Cal
 
 fn guest(plugin: &str, cases: &Path) -> Duration {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plugpost"));
+    let mut command = Command::new(engine::binary());
     command.args(["plugin", "bench", "--json", "--calls", &CALLS.to_string()]);
     let output = command.arg(file.join(plugin).with_extension("wasm")).arg(cases).output();
     let output = output.expect("the binary starts");

@@ -77,7 +77,7 @@ fn main() {
     let chosen = chosen(&env::var("BENCH_ONLY").unwrap_or_default());
     let seconds = Duration::from_secs(number("BENCH_SECONDS", 2));
     let bench = Bench { receiver: Arc::new(Receiver::start(PORTS)), seconds };
-    let mut results = Results::open();
+    let mut results = engine::other().is_none().then(Results::open);
     for (name, about, measure) in chosen {
         println!("\n{name}: {about}");
         let begun = Instant::now();
@@ -85,9 +85,13 @@ fn main() {
         measure(&bench, &mut section);
         println!("({name} took {:.0?})", begun.elapsed());
         // Each at once: one that breaks off takes nothing of the others along.
-        results.put(name, about, seconds, begun.elapsed(), section);
+        if let Some(results) = &mut results {
+            results.put(name, about, seconds, begun.elapsed(), section);
+        }
     }
-    println!("\n{}", results.path().display());
+    if let Some(results) = results {
+        println!("\n{}", results.path().display());
+    }
 }
 
 /// The sections that are asked for, by their names with commas between; all without.

@@ -122,7 +122,7 @@ impl Store {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
-        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         self.bytes_left = None;
         let now = clock::steady();
         let shows = now.since(self.shown) >= SHOWN_EVERY;
@@ -131,10 +131,9 @@ impl Store {
                 let sql = "UPDATE clock SET shown = ?1, again = ?1";
                 self.connection.prepare_cached(sql)?.execute([signed(now.0)])?;
             }
-            self.connection.execute_batch("COMMIT").map_err(|error| {
-                exit_if_the_disk_failed(&error);
-                error.into()
-            })
+            let commit = self.connection.prepare_cached("COMMIT")?.execute([]);
+            commit.inspect_err(exit_if_the_disk_failed)?;
+            Ok(())
         });
         if result.is_err() {
             // Fails only where SQLite has rolled back already.

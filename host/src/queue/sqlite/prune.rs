@@ -43,9 +43,9 @@ impl Store {
     }
 
     pub(super) fn bytes(&self) -> Result<u64, QueueError> {
-        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get(0));
-        let (pages, free): (i64, i64) = (pragma("page_count")?, pragma("freelist_count")?);
-        let page: i64 = pragma("page_size")?;
+        let ask = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
+        let (pages, free): (i64, i64) = (ask("PRAGMA page_count")?, ask("PRAGMA freelist_count")?);
+        let page: i64 = ask("PRAGMA page_size")?;
         Ok(unsigned((pages - free) * page))
     }
 
