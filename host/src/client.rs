@@ -5,6 +5,7 @@
 
 mod connect;
 pub(crate) mod guard;
+mod joined;
 pub(crate) mod oauth;
 pub(crate) mod tls;
 

@@ -22,6 +22,7 @@ use tower_service::Service;
 
 use super::Proxy;
 use super::guard::Guard;
+use super::joined::Joined;
 
 /// Opens guarded TCP connections.
 #[derive(Clone, Debug)]
@@ -222,7 +223,7 @@ fn port(uri: &Uri) -> u16 {
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Joined;
     type Error = Refused;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Refused>> + Send>>;
 
@@ -232,6 +233,6 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let way = self.way.clone();
-        Box::pin(async move { way.dial(&uri).await })
+        Box::pin(async move { way.dial(&uri).await.map(Joined) })
     }
 }
