@@ -38,6 +38,7 @@ profile: plugins postgres ## Count what deliveries run, for `make dist`: host/pl
 	BENCH_ENGINE=$(CURDIR)/target/profile/$(TRIPLE)/dist/plugpost BENCH_SECONDS=1 BENCH_ONLY=relay,rates,guest \
 		cargo bench --quiet --locked --package plugpost --profile release --bench relay
 	python3 tests/bench/profile.py
+	@rm -rf target/$(TRIPLE)/dist # Cargo does not see that what it compiled by is another.
 
 simulate: ## Worlds made by seeds, in virtual time (SIMULATION_SEEDS, or one SIMULATION_SEED)
 	SIMULATION_SEEDS=$${SIMULATION_SEEDS:-10000} cargo test --quiet --locked --release --package plugpost --lib simulation -- --nocapture
