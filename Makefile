@@ -87,7 +87,7 @@ check: ## Formatting
 	cargo fmt --check
 
 host:
-	@[ -x target/release/plugpost ] || echo "building: the host (about six minutes on two cores, once)"
+	@[ -x target/release/plugpost ] || echo "building: the host (about ten minutes on two cores, once)"
 	@cargo build --quiet --locked --release --package plugpost
 
 # The engine with three mistakes built in, for the tests that must see them.

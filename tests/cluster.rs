@@ -151,6 +151,9 @@ fn the_image_is_built_of_what_is_there() {
     for top in members.filter_map(|it| it.split('/').next()) {
         assert!(dockerfile.contains(&format!("COPY {top} {top}")), "{top}");
     }
+    // The settings of its C code too, and it is the binary to ship.
+    assert!(dockerfile.contains("COPY .cargo .cargo"), "{dockerfile}");
+    assert!(dockerfile.contains("RUN make dist"), "{dockerfile}");
     let toolchain = values(&workspace, "rust-version = \"")[0];
     assert!(dockerfile.contains(&format!("FROM rust:{toolchain}-")), "{toolchain}");
 }
