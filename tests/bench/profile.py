@@ -21,12 +21,8 @@ COUNTERS = re.compile(r"# Num Counters:\n\d+\n# Counter Values:\n((?:\d+\n)+)")
 
 def tool():
     """The compiler's own llvm-profdata: profiles have a version."""
-
-    def said(*command):
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    triple = re.search(r"host: (\S+)", said("rustc", "-vV"))[1]
-    return Path(said("rustc", "--print", "sysroot"), "lib/rustlib", triple, "bin/llvm-profdata")
+    sysroot = subprocess.check_output(["rustc", "--print", "sysroot"], text=True).strip()
+    return next(Path(sysroot).glob("lib/rustlib/*/bin/llvm-profdata"))
 
 
 def busiest(function):

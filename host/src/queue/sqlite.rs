@@ -132,8 +132,7 @@ impl Store {
                 self.connection.prepare_cached(sql)?.execute([signed(now.0)])?;
             }
             let commit = self.connection.prepare_cached("COMMIT")?.execute([]);
-            commit.inspect_err(exit_if_the_disk_failed)?;
-            Ok(())
+            commit.inspect_err(exit_if_the_disk_failed).map(drop).map_err(QueueError::from)
         });
         if result.is_err() {
             // Fails only where SQLite has rolled back already.
@@ -449,7 +448,9 @@ fn into_wal(connection: &Connection) -> Result<(), QueueError> {
         statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     match modes.concat().as_str() {
         "wal" => Ok(()),
-        mode => Err(broken(&format!("SQLite keeps no WAL here, but has a journal mode `{mode}`"))),
+        mode => Err(broken(&format!(
+            "SQLite keeps no WAL here but a journal `{mode}`: put the store on a disk of this machine"
+        ))),
     }
 }
 
