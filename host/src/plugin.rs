@@ -16,6 +16,7 @@ mod desk;
 pub(crate) mod fuzzed;
 mod imports;
 mod meter;
+mod priority;
 mod runtime;
 mod said;
 mod secrets;

@@ -11,6 +11,8 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, UpdateDeadline};
 
+use super::priority;
+
 pub(super) struct Clockwork {
     clock: Arc<Clock>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -129,6 +131,7 @@ impl Clock {
     }
 
     fn run(&self, engine: &Engine) {
+        priority::prompt();
         let mut idle = 0;
         while !self.stopped.load(Ordering::SeqCst) {
             let tick = if self.aside.load(Ordering::Relaxed) == 0 { TICK } else { TICK_ASIDE };

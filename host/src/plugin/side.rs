@@ -9,6 +9,8 @@ use std::thread;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::priority;
+
 /// A job: which plugin use it is for, and what to do.
 type Job = (usize, Box<dyn FnOnce() + Send>);
 
@@ -36,11 +38,6 @@ const THREADS_OF_ONE: usize = 2;
 /// How many jobs wait; more are refused. Each is a delivery in hand or a request
 /// being taken in, so their number is bounded before this is reached.
 const JOBS_MAX: usize = 65_536;
-/// Lower than everything else in the process.
-const NICENESS: i32 = 10;
-/// Nanoseconds after which another thread's turn comes, the shortest there are: a
-/// thread that waits for this processor waits as long as that, not for a whole slice.
-const SLICE: u64 = 100_000;
 
 impl Side {
     pub(super) fn start() -> std::io::Result<Self> {
@@ -48,7 +45,7 @@ impl Side {
         for _ in 0..THREADS {
             let shared = shared.clone();
             thread::Builder::new().name("plugin-side".into()).spawn(move || {
-                lower_priority();
+                priority::lower();
                 shared.work();
             })?;
         }
@@ -113,25 +110,5 @@ impl State {
             |owner: usize| busy.iter().filter(|&&it| it == owner).count() < THREADS_OF_ONE;
         let at = self.jobs.iter().position(|(owner, _)| has_share(*owner))?;
         self.jobs.remove(at)
-    }
-}
-
-fn lower_priority() {
-    let wish = libc::sched_attr {
-        size: size_of::<libc::sched_attr>() as u32,
-        sched_policy: libc::SCHED_OTHER as u32,
-        sched_flags: 0,
-        sched_nice: NICENESS,
-        sched_priority: 0,
-        sched_runtime: SLICE,
-        sched_deadline: 0,
-        sched_period: 0,
-    };
-    // SAFETY: it reads as many bytes as `size` says; 0 means the calling thread. A kernel before
-    // Linux 6.12 passes over the slice.
-    #[expect(unsafe_code, reason = "sched_setattr has no safe wrapper")]
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) };
-    if result != 0 {
-        tracing::debug!("the side threads keep their priority");
     }
 }
