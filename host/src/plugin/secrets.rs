@@ -1,7 +1,6 @@
 //! Keys that plugins use by name and never see. Computing and comparing happen
 //! here, in constant time; a key's text is overwritten when it is dropped.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use base64::Engine as _;
@@ -15,9 +14,9 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// The secrets of one use of a plugin, by name; each with its active versions,
-/// newest first.
+/// newest first. They are few: to compare names is faster than to hash one.
 #[derive(Default)]
-pub(crate) struct Secrets(HashMap<Box<str>, Vec<Key>>);
+pub(crate) struct Secrets(Vec<(Box<str>, Vec<Key>)>);
 
 /// How the text of a secret becomes key bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,12 +140,12 @@ impl Secrets {
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.of(name).is_some()
     }
 
     /// The newest version's text, for a header.
     pub(crate) fn newest(&self, name: &str) -> Option<&str> {
-        self.0.get(name).and_then(|it| it.first()).map(|it| it.text.as_str())
+        self.of(name)?.first().map(|it| it.text.as_str())
     }
 
     pub(crate) fn hmac(
@@ -248,7 +247,11 @@ impl Secrets {
     }
 
     fn versions(&self, name: &str) -> Result<&[Key], String> {
-        self.0.get(name).map(Vec::as_slice).ok_or_else(|| format!("there is no secret `{name}`"))
+        self.of(name).ok_or_else(|| format!("there is no secret `{name}`"))
+    }
+
+    fn of(&self, name: &str) -> Option<&[Key]> {
+        self.0.iter().find(|(it, _)| **it == *name).map(|(_, versions)| versions.as_slice())
     }
 }
 
@@ -280,7 +283,7 @@ fn unknown_algorithm(algorithm: &str) -> String {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 

@@ -3,8 +3,11 @@
 //! here; a plugin that needs one takes `serde_json`.
 
 /// A JSON object, built member by member in the order they are to stand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Object(String);
+
+/// Room for a small one: to grow to that takes longer than to write it.
+const BYTES: usize = 256;
 
 impl Object {
     /// No members yet.
@@ -13,17 +16,23 @@ impl Object {
     }
 
     /// A member whose value is this text, quoted and escaped.
-    pub fn text(self, name: &str, value: &str) -> Self {
-        self.json(name, &quoted(value))
+    pub fn text(mut self, name: &str, value: &str) -> Self {
+        self.name(name);
+        quote(&mut self.0, value);
+        self
     }
 
     /// A member whose value is JSON text: what `field` gave, or a number.
     pub fn json(mut self, name: &str, value: &str) -> Self {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.0.push_str(&quoted(name));
-        self.0.push(':');
+        self.name(name);
         self.0.push_str(value);
         self
+    }
+
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        quote(&mut self.0, name);
+        self.0.push(':');
     }
 
     /// The object as JSON text.
@@ -38,7 +47,22 @@ impl Object {
 
 /// Text as a JSON string.
 pub fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("every text is a JSON string, and memory is the only writer")
+    let mut json = String::with_capacity(text.len() + 2);
+    quote(&mut json, text);
+    json
+}
+
+/// The same, at the end of other JSON text.
+fn quote(json: &mut String, text: &str) {
+    if text.bytes().any(|it| it < b' ' || it == b'"' || it == b'\\') {
+        let quoted = serde_json::to_string(text);
+        json.push_str(&quoted.expect("every text is a JSON string, and memory is the only writer"));
+        return;
+    }
+    json.reserve(text.len() + 2);
+    json.push('"');
+    json.push_str(text);
+    json.push('"');
 }
 
 /// Text from a JSON string, unescaped; none when it is another value.
@@ -55,6 +79,12 @@ pub fn text(json: &str) -> Option<String> {
 pub fn id(json: &str) -> Option<String> {
     let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
     if is_number { Some(json.into()) } else { text(json).filter(|it| !it.is_empty()) }
+}
+
+impl Default for Object {
+    fn default() -> Self {
+        Self(String::with_capacity(BYTES))
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@
 //! that is not parsed twice, [`webhook_api`] for a platform's own API, [`rfc3339`] times, [`places`] that settings name, and
 //! an [`excerpt`] of what a user wrote. The crate holds no platform's rules.
 
+#[cfg(any(target_family = "wasm", test))]
+mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 pub mod credentials;
@@ -71,3 +73,7 @@ pub use roles::{Auth, Filter, NoSettings, Plugin, Source, Transform};
 pub fn log(message: &str) {
     bindings::base::plugpost::plugin::logging::log("info", message);
 }
+
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static MEMORY: allocator::Allocator = allocator::Allocator::new();

@@ -107,7 +107,7 @@ impl Message {
 
 impl Header {
     /// A header with a plain value.
-    pub fn text(name: &str, value: impl Into<String>) -> Self {
+    pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: HeaderValue::Text(value.into()) }
     }
 }

@@ -73,9 +73,9 @@ impl Scheme<'_> {
             return Err(Failure::retry("key", "no version of the key can sign"));
         }
         Ok(vec![
-            Header::text(&self.header_name("id"), id),
-            Header::text(&self.header_name("timestamp"), timestamp),
-            Header::text(&self.header_name("signature"), list.join(" ")),
+            Header::text(self.header_name("id"), id),
+            Header::text(self.header_name("timestamp"), timestamp),
+            Header::text(self.header_name("signature"), list.join(" ")),
         ])
     }
 

@@ -119,7 +119,7 @@ impl Hostile {
             "webhook-id" => one("Webhook-Id", "evt_0000000000000"),
             "unknown-secret" => vec![secrets::header("x-secret", "", "of-another-route")],
             "many-headers" => {
-                (0..self.count).map(|at| Header::text(&format!("x-{at}"), "1")).collect()
+                (0..self.count).map(|at| Header::text(format!("x-{at}"), "1")).collect()
             }
             "long-header" => one("x-note", &"a".repeat(self.count)),
             _ => Vec::new(),
