@@ -38,7 +38,8 @@
 //! makes the component. What several platforms share stands beside them:
 //! [`credentials`] in a header, the [`standard_webhooks`] signature, [`json`]
 //! that is not parsed twice, [`webhook_api`] for a platform's own API, [`rfc3339`] times, [`places`] that settings name, and
-//! an [`excerpt`] of what a user wrote. The crate holds no platform's rules.
+//! an [`excerpt`] of what a user wrote. The crate holds no platform's rules. In Wasm
+//! it sets the global allocator, one that is made for short calls.
 
 #[cfg(any(target_family = "wasm", test))]
 mod allocator;
