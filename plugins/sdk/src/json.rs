@@ -12,7 +12,7 @@ const BYTES: usize = 256;
 impl Object {
     /// No members yet.
     pub fn new() -> Self {
-        Self::default()
+        Self(String::with_capacity(BYTES))
     }
 
     /// A member whose value is this text, quoted and escaped.
@@ -45,9 +45,15 @@ impl Object {
     }
 }
 
+impl Default for Object {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Text as a JSON string.
 pub fn quoted(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
+    let mut json = String::new();
     quote(&mut json, text);
     json
 }
@@ -79,12 +85,6 @@ pub fn text(json: &str) -> Option<String> {
 pub fn id(json: &str) -> Option<String> {
     let is_number = json.starts_with(|c: char| c == '-' || c.is_ascii_digit());
     if is_number { Some(json.into()) } else { text(json).filter(|it| !it.is_empty()) }
-}
-
-impl Default for Object {
-    fn default() -> Self {
-        Self(String::with_capacity(BYTES))
-    }
 }
 
 #[cfg(test)]
