@@ -9,6 +9,7 @@
 
 mod columns;
 mod export;
+mod frames;
 mod hints;
 pub(super) mod log;
 mod opening;

@@ -4,9 +4,9 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
-use super::broken;
+use super::{broken, frames};
 use crate::queue::QueueError;
 
 /// The tables, as `user_version` counts them: one step a schema change, never edited.
@@ -41,7 +41,10 @@ pub(super) fn open(path: &Path) -> Result<(Connection, File), QueueError> {
         return Err(broken("this SQLite is older than 3.51.3 and can corrupt a database"));
     }
     let lock = lock(path)?;
-    let mut connection = Connection::open(path)?;
+    let mut connection = match frames::name() {
+        Some(name) => Connection::open_with_flags_and_vfs(path, OpenFlags::default(), name)?,
+        None => Connection::open(path)?,
+    };
     into_wal(&connection)?;
     // FULL: a commit is on disk, not only in the operating system, when it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
