@@ -177,14 +177,22 @@ impl Client {
         Ok(http::Response::from_parts(head, body.map_err(broken)?.to_bytes()))
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Fault> {
-        let response = self.pool().request(request).await.map_err(|error| fault_of(&error))?;
-        let status = response.status().as_u16();
-        let retry_after = (response.headers().get(RETRY_AFTER))
-            .and_then(|it| it.to_str().ok())
-            .and_then(|it| parse_retry_after(it, clock::now()));
-        let excerpt = excerpt(response.into_body()).await;
-        Ok(Response { status, retry_after, excerpt })
+    /// The request is the pool's before anybody waits: a future that waits with it in hand
+    /// is larger, and futures are copied.
+    fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> impl Future<Output = Result<Response, Fault>> + use<> {
+        let answered = self.pool().request(request);
+        async {
+            let response = answered.await.map_err(|error| fault_of(&error))?;
+            let status = response.status().as_u16();
+            let retry_after = (response.headers().get(RETRY_AFTER))
+                .and_then(|it| it.to_str().ok())
+                .and_then(|it| parse_retry_after(it, clock::now()));
+            let excerpt = excerpt(response.into_body()).await;
+            Ok(Response { status, retry_after, excerpt })
+        }
     }
 }
 

@@ -192,12 +192,12 @@ impl Bound {
         }
     }
 
-    async fn call<T: Send + 'static>(
+    fn call<T: Send + 'static>(
         &self,
         input: Input,
         role: fn(&mut Instance) -> wasmtime::Result<T>,
-    ) -> Result<T, Fault> {
-        warm::call(&self.pool, &self.given, input, role).await
+    ) -> impl Future<Output = Result<T, Fault>> {
+        warm::call(&self.pool, &self.given, input, role)
     }
 
     fn fault(&self, failure: wit::Failure) -> Fault {

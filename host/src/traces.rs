@@ -58,7 +58,8 @@ struct Exporting {
 /// carries on whose child it is.
 #[derive(Debug)]
 pub(crate) struct Open {
-    span: Option<Span>,
+    /// Boxed: most are none, and every request and every attempt takes its room.
+    span: Option<Box<Span>>,
     context: Option<SpanContext>,
 }
 
@@ -138,7 +139,7 @@ impl Traces {
             .with_kind(kind)
             .with_attributes(attributes())
             .start_with_context(tracer, &above);
-        Open { context: Some(span.span_context().clone()), span: Some(span) }
+        Open { context: Some(span.span_context().clone()), span: Some(Box::new(span)) }
     }
 
     /// Send what is not sent yet.

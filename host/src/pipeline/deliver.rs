@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Request;
 use http::header::AUTHORIZATION;
 use http_body_util::Full;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Outgoing;
 use crate::attempt::{Fault, Response, SentRequest};
+use crate::endpoint::Endpoint;
 use crate::route::Route;
 use crate::traces::Open;
 
@@ -27,21 +29,26 @@ pub(super) async fn deliver(
     *log = Some(outgoing.for_the_log());
     let mut token = None;
     if let Some(grant) = &endpoint.grant {
-        let good = grant.token(deadline).await?;
+        // Boxed, because every attempt would take the room that these few need.
+        let good = Box::pin(grant.token(deadline)).await?;
         Arc::make_mut(&mut outgoing.headers).insert(AUTHORIZATION, good.header.clone());
         if let Some(log) = log {
             log.headers = outgoing.headers_for_the_log();
         }
         token = Some((grant, good));
     }
-    let mut request = Request::new(Full::new(outgoing.body));
-    *request.method_mut() = outgoing.method;
-    *request.uri_mut() = endpoint.uri.clone();
-    *request.headers_mut() = Arc::unwrap_or_clone(outgoing.headers);
     let left = deadline.saturating_duration_since(Instant::now());
-    let result = endpoint.client.send(request, left).await;
+    let result = endpoint.client.send(request(endpoint, outgoing), left).await;
     if let (Some((grant, token)), Ok(response)) = (token, &result) {
         grant.answered(&token, response.status);
     }
     result
+}
+
+fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(outgoing.body));
+    *request.method_mut() = outgoing.method;
+    *request.uri_mut() = endpoint.uri.clone();
+    *request.headers_mut() = Arc::unwrap_or_clone(outgoing.headers);
+    request
 }

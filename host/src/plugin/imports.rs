@@ -36,8 +36,8 @@ pub struct InboundHandle;
 #[expect(unreachable_pub, reason = "the bindings re-export it")]
 pub struct OutgoingHandle;
 
-/// What a call is about. Cheap to clone, so that a call can be made again.
-#[derive(Clone, Debug)]
+/// What a call is about.
+#[derive(Debug)]
 pub(crate) enum Input {
     /// Nothing: the plugin is asked about itself.
     None,

@@ -68,25 +68,36 @@ pub(super) struct Given {
 pub(super) async fn call<T: Send + 'static>(
     pool: &Arc<Pool>,
     given: &Given,
-    input: Input,
+    mut input: Input,
     role: fn(&mut Instance) -> wasmtime::Result<T>,
 ) -> Result<T, Fault> {
     // What is measured runs once, and where most calls run, as warm as they are: whoever
     // measures waits for nothing else, so it may take its whole time there.
     if given.meter.is_some() && !pool.component.needs_wasi {
-        return pool.run(given, input, Turn::Whole, role);
+        return pool.run(given, &mut input, Turn::Whole, role);
     }
     if given.meter.is_none() && !pool.is_slow() {
-        match pool.run(given, input.clone(), Turn::Short, role) {
+        match pool.run(given, &mut input, Turn::Short, role) {
             Err(fault) if &*fault.code == TIMEOUT => {
                 pool.slow.store(SLOW_CALLS, Ordering::Relaxed);
             }
             result => return result,
         }
     }
+    // Boxed, because every call would take the room that these few need.
+    Box::pin(aside(pool, given, input, role)).await
+}
+
+/// Call it on a side thread.
+async fn aside<T: Send + 'static>(
+    pool: &Arc<Pool>,
+    given: &Given,
+    mut input: Input,
+    role: fn(&mut Instance) -> wasmtime::Result<T>,
+) -> Result<T, Fault> {
     let job = {
         let (pool, given) = (pool.clone(), given.clone());
-        move || pool.run(&given, input, Turn::Aside, role)
+        move || pool.run(&given, &mut input, Turn::Aside, role)
     };
     let owner = Arc::as_ptr(pool) as usize;
     let busy = || Err(Fault::retry("plugin.busy", "too many calls of slow plugins wait"));
@@ -131,7 +142,7 @@ pub(super) fn ask<T>(
     role: fn(&mut Instance) -> wasmtime::Result<T>,
 ) -> Result<T, Fault> {
     let given = Given { secrets: Arc::default(), meter: None };
-    pool.run(&given, Input::None, Turn::Whole, role)
+    pool.run(&given, &mut Input::None, Turn::Whole, role)
 }
 
 const TIMEOUT: &str = "plugin.timeout";
@@ -168,11 +179,12 @@ impl Pool {
             && self.slow.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
     }
 
-    /// One call. An instance that trapped is poisoned and dropped; nothing else is.
+    /// One call. An instance that trapped is poisoned and dropped; nothing else is. The
+    /// input comes back, so that the call can be made again.
     fn run<T>(
         &self,
         given: &Given,
-        input: Input,
+        input: &mut Input,
         turn: Turn,
         role: fn(&mut Instance) -> wasmtime::Result<T>,
     ) -> Result<T, Fault> {
@@ -189,7 +201,7 @@ impl Pool {
             })?,
         };
         let call = instance.store.data_mut();
-        call.input = input;
+        std::mem::swap(&mut call.input, input);
         call.secrets = given.secrets.clone();
         call.log_bytes_left = runtime.limits.log_bytes;
         call.meter = given.meter.clone();
@@ -198,7 +210,8 @@ impl Pool {
         let begun = Instant::now();
         let result = role(&mut instance).map_err(|error| instance.fault(error));
         let took = begun.elapsed();
-        let call = instance.store.data();
+        let call = instance.store.data_mut();
+        std::mem::swap(&mut call.input, input);
         if let Some(meter) = &given.meter {
             let log_bytes = runtime.limits.log_bytes - call.log_bytes_left;
             meter.add_call(took, call.limits.memory_bytes, log_bytes);
@@ -224,7 +237,6 @@ impl Pool {
             return;
         }
         let call = instance.store.data_mut();
-        call.input = Input::None;
         call.meter = None;
         call.said.forget();
         let mut idle = self.idle.lock();
