@@ -67,6 +67,9 @@ const SIGNATURE: Scheme<'_> =
 /// The headers of [`SIGNATURE`], which no custom header may replace.
 const SIGNATURE_HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
 
+/// What most envelopes have beside the data.
+const ENVELOPE_BYTES: usize = 256;
+
 /// Eleven retries, each wait counted from the attempt before: 173,040 s in all,
 /// the "little over 48 hours" of the documentation.
 const RETRY_SCHEDULE: &str = "60s, 180s, 300s, 600s, 900s, 1800s, 1h, 2h, 6h, 14h, 24h";
@@ -108,7 +111,8 @@ struct BigcommerceB2b {
 struct Store {
     /// None where each event says it.
     id: Option<String>,
-    hash: String,
+    /// `stores/` and its hash.
+    producer: String,
 }
 
 impl Plugin for BigcommerceB2b {
@@ -144,7 +148,7 @@ impl Plugin for BigcommerceB2b {
     fn new(settings: Settings) -> Result<Self, Vec<Problem>> {
         let mut problems = settings.headers.problems(&SIGNATURE_HEADERS);
         let store = match (settings.store_id, settings.store_hash) {
-            (id, Some(hash)) => Some(Store { id, hash }),
+            (id, Some(hash)) => Some(Store { id, producer: format!("stores/{hash}") }),
             (None, None) => None,
             (Some(_), None) => {
                 problems.push(Problem::at("/store_hash", "is missing: store_id goes with it"));
@@ -206,7 +210,7 @@ impl BigcommerceB2b {
                 "an envelope names its store: set store_hash, and store_id if it is known";
             return Err(Failure::retry("settings", message));
         };
-        let mut envelope = Object::new().text("scope", scope);
+        let mut envelope = Object::with_room(data.len() + ENVELOPE_BYTES).text("scope", scope);
         if let Some(id) = store.id.clone().or_else(|| event.attribute("storeid")) {
             envelope = envelope.text("store_id", &id);
         }
@@ -214,7 +218,7 @@ impl BigcommerceB2b {
             .json("data", data)
             .text("hash", &hash(event))
             .json("created_at", &(event.time() / 1000).to_string())
-            .text("producer", &format!("stores/{}", store.hash));
+            .text("producer", &store.producer);
         Ok(Message::json(envelope.finish()))
     }
 
@@ -267,7 +271,7 @@ fn is_envelope(event: &Event, scope: &str) -> bool {
 /// What BigCommerce feeds to SHA-1 is not known; the event's id serves receivers
 /// that remember hashes, and two updates of one company stay two.
 fn hash(event: &Event) -> String {
-    sha1_smol::Sha1::from(event.id()).digest().to_string()
+    hex::encode(sha1_smol::Sha1::from(event.id()).digest().bytes())
 }
 
 export!(BigcommerceB2b: source, transform, auth, webhook_api);

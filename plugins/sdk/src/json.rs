@@ -12,7 +12,12 @@ const BYTES: usize = 256;
 impl Object {
     /// No members yet.
     pub fn new() -> Self {
-        Self(String::with_capacity(BYTES))
+        Self::with_room(BYTES)
+    }
+
+    /// No members yet, and room for about so many bytes.
+    pub fn with_room(bytes: usize) -> Self {
+        Self(String::with_capacity(bytes))
     }
 
     /// A member whose value is this text, quoted and escaped.
@@ -60,7 +65,9 @@ pub fn quoted(text: &str) -> String {
 
 /// The same, at the end of other JSON text.
 fn quote(json: &mut String, text: &str) {
-    if text.bytes().any(|it| it < b' ' || it == b'"' || it == b'\\') {
+    // All of it, without a branch for each byte: most text is plain.
+    let special = |found: bool, it: u8| found | (it < b' ') | (it == b'"') | (it == b'\\');
+    if text.bytes().fold(false, special) {
         let quoted = serde_json::to_string(text);
         json.push_str(&quoted.expect("every text is a JSON string, and memory is the only writer"));
         return;

@@ -69,13 +69,12 @@ impl Scheme<'_> {
             [("sha256", "v1,"), ("ed25519", "v1a,")].map(|(it, mark)| (it.into(), mark.into()));
         let list = secrets::signatures(self.secret, "base64", &schemes, &parts)
             .map_err(|error| Failure::retry("key", error))?;
-        if list.is_empty() {
-            return Err(Failure::retry("key", "no version of the key can sign"));
-        }
+        let listed = (list.into_iter().reduce(|all, one| all + " " + &one))
+            .ok_or_else(|| Failure::retry("key", "no version of the key can sign"))?;
         Ok(vec![
             Header::text(self.header_name("id"), id),
             Header::text(self.header_name("timestamp"), timestamp),
-            Header::text(self.header_name("signature"), list.join(" ")),
+            Header::text(self.header_name("signature"), listed),
         ])
     }
 
