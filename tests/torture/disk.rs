@@ -63,6 +63,9 @@ pub(super) struct Lost {
 /// What a disk writes whole, or not at all.
 const SECTOR: usize = 512;
 
+/// What a system writes back by itself.
+const PAGE: usize = 4096;
+
 impl Disk {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -200,7 +203,7 @@ fn replay(mut journal: &[u8], names: &mut [Contents; FILES]) {
             b'u' => names[file].seen = None,
             b's' => names[file].seen().sync(),
             b't' => names[file].seen().changes.push(Change::Truncate(offset)),
-            b'w' => names[file].seen().changes.push(Change::Write(offset, bytes.to_vec())),
+            b'w' => names[file].seen().write(offset, bytes),
             other => panic!("a record of kind {other} in the journal"),
         }
     }
@@ -242,6 +245,16 @@ impl Contents {
 }
 
 impl Synced {
+    /// Page by page: one may reach the disk without the other.
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let first = (PAGE - offset % PAGE).min(bytes.len());
+        let (first, rest) = bytes.split_at(first);
+        self.changes.push(Change::Write(offset, first.to_vec()));
+        if !rest.is_empty() {
+            self.write(offset + first.len(), rest);
+        }
+    }
+
     fn sync(&mut self) {
         for change in mem::take(&mut self.changes) {
             change.apply(&mut self.bytes);
