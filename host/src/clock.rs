@@ -193,9 +193,27 @@ pub(crate) fn ms_of_id(id: u64) -> UnixMs {
 /// read as a digit, and the order of the texts is the order of the ids.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+fn id_digits(id: u64) -> [u8; 13] {
+    let mut place = 65;
+    [(); 13].map(|()| {
+        place -= 5;
+        DIGITS[((id >> place) & 31) as usize]
+    })
+}
+
 /// An id as its text without prefix.
 pub(crate) fn id_text(id: u64) -> String {
-    (0..13).rev().map(|place| char::from(DIGITS[((id >> (place * 5)) & 31) as usize])).collect()
+    id_digits(id).map(char::from).iter().collect()
+}
+
+/// Write an id behind its prefix of four characters, in one piece: each delivery does it
+/// several times.
+pub(crate) fn write_id(f: &mut fmt::Formatter<'_>, prefix: &str, id: u64) -> fmt::Result {
+    let mut text = [0; 17];
+    for (place, byte) in text.iter_mut().zip(prefix.bytes().chain(id_digits(id))) {
+        *place = byte;
+    }
+    f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 /// The id in a text without prefix; none when it is not one.

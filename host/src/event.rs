@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::clock::{UnixMs, id_from_text, id_text};
+use crate::clock::{UnixMs, id_from_text, write_id};
 
 /// Names an event, `evt_…` in text. Receivers know it as `webhook-id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +58,7 @@ const PREFIX: &str = "evt_";
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}", id_text(self.0))
+        write_id(f, PREFIX, self.0)
     }
 }
 
