@@ -3,7 +3,8 @@
 //!
 //! [`component`] takes a file in and finds out what it is; [`compile`] compiles it;
 //! [`runtime`] is the engine and keeps time; [`warm`] keeps instances; [`imports`] is what a guest may
-//! call; [`secrets`] holds keys; this file is one use of a plugin, [`Bound`].
+//! call, [`signing`] what it may have done with keys; [`secrets`] holds those; this file is one use of a
+//! plugin, [`Bound`].
 
 mod api;
 mod bindings;
@@ -21,6 +22,7 @@ mod runtime;
 mod said;
 mod secrets;
 mod side;
+mod signing;
 mod text;
 mod warm;
 mod wasi;

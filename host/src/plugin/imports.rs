@@ -8,14 +8,15 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use wasmtime::component::Resource;
+use wasmtime::component::{HasSelf, Linker, Resource};
 
-use super::bindings::plugpost::plugin::{events, logging, requests, secrets as wit_secrets, types};
+use super::bindings::plugpost::plugin::{events, logging, requests, subscriptions, types};
 use super::clockwork::CallTime;
 use super::desk::Held;
 use super::meter::{Meter, Metered};
 use super::said::Said;
 use super::secrets::Secrets;
+use super::signing;
 use super::text::printable;
 use super::wasi::Wasi;
 use crate::clock::UnixMs;
@@ -81,7 +82,7 @@ pub(crate) struct OutgoingView {
 }
 
 impl Input {
-    fn body(&self) -> &[u8] {
+    pub(super) fn body(&self) -> &[u8] {
         match self {
             Self::None => &[],
             Self::Event(it) => &it.data,
@@ -166,28 +167,17 @@ impl Call {
         }
         Ok(found.into_iter().map(|it| it.map(str::to_owned)).collect())
     }
-
-    /// What is to be signed. A deadline does not reach into a host call, so what
-    /// one call can ask for is bounded: every scheme signs the body once.
-    fn parts<'a>(&'a self, parts: &'a [wit_secrets::Part]) -> Result<Vec<&'a [u8]>, String> {
-        let bytes_of = |part: &'a wit_secrets::Part| match part {
-            wit_secrets::Part::Bytes(bytes) => bytes.as_slice(),
-            wit_secrets::Part::Body => self.input.body(),
-        };
-        let parts: Vec<_> = parts.iter().map(bytes_of).collect();
-        let bytes_max = 2 * self.input.body().len() + PARTS_BYTES_MAX;
-        match parts.iter().map(|it| it.len()).sum::<usize>() > bytes_max {
-            true => Err(format!("the parts have more than {bytes_max} bytes")),
-            false => Ok(parts),
-        }
-    }
 }
 
-/// Ids, timestamps and the like beside the body in what is signed.
-const PARTS_BYTES_MAX: usize = 64 << 10;
-
-/// Ways to sign in one call: twice as many as there are algorithms.
-const SCHEMES_MAX: usize = 8;
+/// All that a guest may call, but for WASI.
+pub(super) fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    types::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
+    events::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
+    requests::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
+    logging::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
+    subscriptions::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
+    signing::add_to_linker(linker)
+}
 
 /// The name of a level.
 const LEVEL_BYTES_MAX: usize = 16;
@@ -349,57 +339,6 @@ impl requests::HostOutgoing for Call {
 
     fn drop(&mut self, _: Resource<OutgoingHandle>) -> wasmtime::Result<()> {
         Ok(())
-    }
-}
-
-impl wit_secrets::Host for Call {
-    fn has(&mut self, secret: String) -> bool {
-        self.secrets.has(&secret)
-    }
-
-    fn hmac(
-        &mut self,
-        secret: String,
-        algorithm: String,
-        parts: Vec<wit_secrets::Part>,
-    ) -> Result<Vec<Vec<u8>>, String> {
-        self.secrets.hmac(&secret, &algorithm, &self.parts(&parts)?)
-    }
-
-    fn sign(
-        &mut self,
-        secret: String,
-        algorithm: String,
-        parts: Vec<wit_secrets::Part>,
-    ) -> Result<Vec<Vec<u8>>, String> {
-        self.secrets.sign(&secret, &algorithm, &self.parts(&parts)?)
-    }
-
-    fn signatures(
-        &mut self,
-        secret: String,
-        encoding: String,
-        schemes: Vec<(String, String)>,
-        parts: Vec<wit_secrets::Part>,
-    ) -> Result<Vec<String>, String> {
-        if schemes.len() > SCHEMES_MAX {
-            return Err(format!("more than {SCHEMES_MAX} schemes"));
-        }
-        self.secrets.signatures(&secret, &encoding, &schemes, &self.parts(&parts)?)
-    }
-
-    fn verify(
-        &mut self,
-        secret: String,
-        algorithm: String,
-        parts: Vec<wit_secrets::Part>,
-        signature: Vec<u8>,
-    ) -> Result<bool, String> {
-        self.secrets.verify(&secret, &algorithm, &self.parts(&parts)?, &signature)
-    }
-
-    fn matches(&mut self, secret: String, text: String) -> Result<bool, String> {
-        self.secrets.matches(&secret, &text)
     }
 }
 

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{Component as Compiled, HasSelf, Linker};
+use wasmtime::component::{Component as Compiled, Linker};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, StoreLimits,
     StoreLimitsBuilder, WasmBacktraceDetails,
 };
 
-use super::bindings::EveryRole;
 use super::clockwork::{CallTime, Clock, Clockwork, Ticking, Turn};
 use super::compile::{self, CompileError};
-use super::imports::Call;
+use super::imports::{self, Call};
 use super::side::Side;
 use super::wasi;
 
@@ -62,7 +61,7 @@ impl Runtime {
             // Address space can be short (containers, `ulimit -v`): slower, but it works.
             .or_else(|_| Engine::new(&config(None)))?;
         let mut linker = Linker::new(&engine);
-        EveryRole::add_to_linker::<_, HasSelf<_>>(&mut linker, |call| call)?;
+        imports::add_to_linker(&mut linker)?;
         let mut linker_with_wasi = linker.clone();
         wasi::add_to_linker(&mut linker_with_wasi)?;
         let clockwork = Clockwork::start(engine.clone())?;

@@ -1,6 +1,7 @@
 //! Keys that plugins use by name and never see. Computing and comparing happen
 //! here, in constant time; a key's text is overwritten when it is dropped.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -189,7 +190,7 @@ impl Secrets {
         &self,
         name: &str,
         encoding: &str,
-        schemes: &[(String, String)],
+        schemes: &[(Cow<'_, str>, Cow<'_, str>)],
         parts: &[&[u8]],
     ) -> Result<Vec<String>, String> {
         let write: fn(&[u8], &mut String) = match encoding {
@@ -202,12 +203,12 @@ impl Secrets {
         };
         let mut written = Vec::with_capacity(1);
         for (algorithm, before) in schemes {
-            let made = match algorithm.as_str() {
+            let made = match &**algorithm {
                 "ed25519" => self.sign(name, algorithm, parts)?,
                 _ => self.hmac(name, algorithm, parts)?,
             };
             written.extend(made.iter().map(|bytes| {
-                let mut text = before.clone();
+                let mut text = before.clone().into_owned();
                 write(bytes, &mut text);
                 text
             }));

@@ -1,0 +1,105 @@
+//! The interface `secrets`, linked by hand: names and what is signed are taken as they lie
+//! in the guest's memory, of which the bindings would make copies. Every delivery asks it.
+
+use std::borrow::Cow;
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
+
+use super::imports::Call;
+use super::secrets::Secrets;
+
+/// Its name, as components import it.
+const INTERFACE: &str = "plugpost:plugin/secrets@0.1.0";
+
+/// Ids, timestamps and the like beside the body in what is signed.
+const PARTS_BYTES_MAX: usize = 64 << 10;
+
+/// Ways to sign in one call: twice as many as there are algorithms.
+const SCHEMES_MAX: usize = 8;
+
+type Guest<'a> = StoreContextMut<'a, Call>;
+
+/// A stretch of what is signed.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum Part {
+    #[component(name = "bytes")]
+    Bytes(WasmList<u8>),
+    #[component(name = "body")]
+    Body,
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    let mut secrets = linker.instance(INTERFACE)?;
+    secrets.func_wrap("has", |guest: Guest<'_>, (secret,): (WasmStr,)| {
+        let secret = secret.to_str(&guest)?;
+        Ok((guest.data().secrets.has(&secret),))
+    })?;
+    secrets.func_wrap("matches", |guest: Guest<'_>, (secret, text): (WasmStr, WasmStr)| {
+        let (secret, text) = (secret.to_str(&guest)?, text.to_str(&guest)?);
+        Ok((guest.data().secrets.matches(&secret, &text),))
+    })?;
+    secrets.func_wrap("hmac", |guest: Guest<'_>, asked| codes(guest, asked, Secrets::hmac))?;
+    secrets.func_wrap("sign", |guest: Guest<'_>, asked| codes(guest, asked, Secrets::sign))?;
+    secrets.func_wrap("signatures", signatures)?;
+    secrets.func_wrap(
+        "verify",
+        |guest: Guest<'_>,
+         (secret, algorithm, parts, signature): (WasmStr, WasmStr, Vec<Part>, WasmList<u8>)| {
+            let (secret, algorithm) = (secret.to_str(&guest)?, algorithm.to_str(&guest)?);
+            let secrets = &guest.data().secrets;
+            let signature = signature.as_le_slice(&guest);
+            let fits = bytes_of(&guest, &parts)
+                .and_then(|parts| secrets.verify(&secret, &algorithm, &parts, signature));
+            Ok((fits,))
+        },
+    )
+}
+
+/// What is answered, or why not.
+type Said<T> = wasmtime::Result<(Result<T, String>,)>;
+
+fn codes(
+    guest: Guest<'_>,
+    (secret, algorithm, parts): (WasmStr, WasmStr, Vec<Part>),
+    by: fn(&Secrets, &str, &str, &[&[u8]]) -> Result<Vec<Vec<u8>>, String>,
+) -> Said<Vec<Vec<u8>>> {
+    let (secret, algorithm) = (secret.to_str(&guest)?, algorithm.to_str(&guest)?);
+    let parts = bytes_of(&guest, &parts);
+    Ok((parts.and_then(|parts| by(&guest.data().secrets, &secret, &algorithm, &parts)),))
+}
+
+fn signatures(
+    guest: Guest<'_>,
+    (secret, encoding, schemes, parts): (WasmStr, WasmStr, Vec<(WasmStr, WasmStr)>, Vec<Part>),
+) -> Said<Vec<String>> {
+    if schemes.len() > SCHEMES_MAX {
+        return Ok((Err(format!("more than {SCHEMES_MAX} schemes")),));
+    }
+    let text = |it: &WasmStr| it.to_str(&guest);
+    let (secret, encoding) = (text(&secret)?, text(&encoding)?);
+    let scheme = |(algorithm, before): &(WasmStr, WasmStr)| Ok((text(algorithm)?, text(before)?));
+    let schemes =
+        schemes.iter().map(scheme).collect::<wasmtime::Result<Vec<(Cow<'_, str>, _)>>>()?;
+    let secrets = &guest.data().secrets;
+    let made = bytes_of(&guest, &parts)
+        .and_then(|parts| secrets.signatures(&secret, &encoding, &schemes, &parts));
+    Ok((made,))
+}
+
+/// What is to be signed. A deadline does not reach into a host call, so what
+/// one call can ask for is bounded: every scheme signs the body once.
+fn bytes_of<'a>(guest: &'a Guest<'_>, parts: &[Part]) -> Result<Vec<&'a [u8]>, String> {
+    let body = guest.data().input.body();
+    let bytes_of = |part: &Part| match part {
+        Part::Bytes(bytes) => bytes.as_le_slice(guest),
+        Part::Body => body,
+    };
+    let parts: Vec<_> = parts.iter().map(bytes_of).collect();
+    let bytes_max = 2 * body.len() + PARTS_BYTES_MAX;
+    match parts.iter().map(|it| it.len()).sum::<usize>() > bytes_max {
+        true => Err(format!("the parts have more than {bytes_max} bytes")),
+        false => Ok(parts),
+    }
+}
