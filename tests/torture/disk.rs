@@ -247,12 +247,8 @@ impl Contents {
 impl Synced {
     /// Page by page: one may reach the disk without the other.
     fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let first = (PAGE - offset % PAGE).min(bytes.len());
-        let (first, rest) = bytes.split_at(first);
-        self.changes.push(Change::Write(offset, first.to_vec()));
-        if !rest.is_empty() {
-            self.write(offset + first.len(), rest);
-        }
+        let pages = pieces(offset, bytes, PAGE);
+        self.changes.extend(pages.map(|(offset, page)| Change::Write(offset, page.to_vec())));
     }
 
     fn sync(&mut self) {
@@ -272,15 +268,26 @@ impl Change {
 
     fn apply_in_part(&self, file: &mut Vec<u8>, rng: &mut Rng) {
         let Self::Write(offset, bytes) = self else { return };
-        let mut at = 0;
-        while at < bytes.len() {
-            let end = ((offset + at) / SECTOR * SECTOR + SECTOR - offset).min(bytes.len());
+        for (offset, sector) in pieces(*offset, bytes, SECTOR) {
             if rng.bool() {
-                write(file, offset + at, &bytes[at..end]);
+                write(file, offset, sector);
             }
-            at = end;
         }
     }
+}
+
+/// What a write is in blocks of that size, each with where it goes.
+fn pieces(
+    mut offset: usize,
+    mut bytes: &[u8],
+    size: usize,
+) -> impl Iterator<Item = (usize, &[u8])> {
+    std::iter::from_fn(move || {
+        let piece = bytes.split_off(..(size - offset % size).min(bytes.len()))?;
+        let at = offset;
+        offset += piece.len();
+        (!piece.is_empty()).then_some((at, piece))
+    })
 }
 
 fn write(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
