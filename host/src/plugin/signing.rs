@@ -60,11 +60,17 @@ pub(super) fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
 /// What is answered, or why not.
 type Said<T> = wasmtime::Result<(Result<T, String>,)>;
 
+/// One for each active version of a key.
+type Codes = Vec<Vec<u8>>;
+
+/// By this secret and this algorithm, over these parts.
+type Computed = fn(&Secrets, &str, &str, &[&[u8]]) -> Result<Codes, String>;
+
 fn codes(
     guest: Guest<'_>,
     (secret, algorithm, parts): (WasmStr, WasmStr, Vec<Part>),
-    by: fn(&Secrets, &str, &str, &[&[u8]]) -> Result<Vec<Vec<u8>>, String>,
-) -> Said<Vec<Vec<u8>>> {
+    by: Computed,
+) -> Said<Codes> {
     let (secret, algorithm) = (secret.to_str(&guest)?, algorithm.to_str(&guest)?);
     let parts = bytes_of(&guest, &parts);
     Ok((parts.and_then(|parts| by(&guest.data().secrets, &secret, &algorithm, &parts)),))
