@@ -21,8 +21,8 @@ pub(crate) fn field<'a>(bytes: &'a [u8], pointer: &str) -> Option<&'a str> {
 pub(crate) const POINTERS_MAX: usize = 64;
 
 /// The same for each of up to [`POINTERS_MAX`] pointers, in one pass.
-pub(crate) fn fields<'a>(bytes: &'a [u8], pointers: &[String]) -> Vec<Option<&'a str>> {
-    let paths: Vec<_> = pointers.iter().take(POINTERS_MAX).map(|it| path(it)).collect();
+pub(crate) fn fields<'a>(bytes: &'a [u8], pointers: &[impl AsRef<str>]) -> Vec<Option<&'a str>> {
+    let paths: Vec<_> = pointers.iter().take(POINTERS_MAX).map(|it| path(it.as_ref())).collect();
     let mut found = vec![None; pointers.len()];
     find(bytes, &paths, &mut found);
     found

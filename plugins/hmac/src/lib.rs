@@ -68,7 +68,7 @@ impl Source for Hmac {
             }
         };
 
-        let parts = scheme.signed.parts(|piece| match piece {
+        let signed = scheme.signed.filled(|piece| match piece {
             Piece::Timestamp => Ok(timestamp.clone()),
             Piece::Method => Ok(request.method()),
             Piece::Url => inbound_url(scheme, request),
@@ -77,9 +77,10 @@ impl Source for Hmac {
             Piece::Header(name) => required(request, name),
             Piece::Form if is_form(request.header("content-type")) => Ok(form(&request.body())),
             Piece::Form => check_body_digest(scheme, request).map(|()| String::new()),
-            // Template::parts takes these itself.
+            // Template::filled takes these itself.
             Piece::Body | Piece::Literal(_) => Ok(String::new()),
         })?;
+        let parts = signed.parts();
         for signature in found.signatures {
             let fits = secrets::verify(KEY, &scheme.algorithm, &parts, &signature)
                 .map_err(|error| Rejection::misconfigured(&error))?;
@@ -101,7 +102,7 @@ impl Auth for Hmac {
         let timestamp = scheme.timestamp.as_ref();
         let now = timestamp.map(|it| (request.time() / it.unit.in_ms()).to_string());
         let url = request.url();
-        let parts = scheme.signed.parts(|piece| match piece {
+        let signed = scheme.signed.filled(|piece| match piece {
             Piece::Timestamp => Ok(now.clone().unwrap_or_default()),
             Piece::Method => Ok(request.method()),
             Piece::Url => Ok(url.clone()),
@@ -120,7 +121,7 @@ impl Auth for Hmac {
             }
             Piece::Body | Piece::Literal(_) => Ok(String::new()),
         })?;
-        let codes = secrets::hmac(KEY, &scheme.algorithm, &parts)
+        let codes = secrets::hmac(KEY, &scheme.algorithm, &signed.parts())
             .map_err(|error| Failure::retry("key", error))?;
         let value = write_header(scheme, now.as_deref(), &codes)
             .ok_or_else(|| Failure::retry("key", "no version of the key can sign"))?;

@@ -1,6 +1,8 @@
 //! What is signed: a template such as `{timestamp}.{body}`, and the pieces a
 //! request puts in its places. The body is never copied into a template.
 
+use std::borrow::Cow;
+
 use plugpost_plugin::credentials::is_header_name;
 use plugpost_plugin::secrets::Part;
 
@@ -74,17 +76,30 @@ impl Template {
         self.0.contains(piece)
     }
 
-    /// The parts to sign. `text_of` says what stands for a piece of this request.
-    pub(crate) fn parts<E>(
+    /// What is to be signed. `text_of` says what stands for a piece of this request.
+    pub(crate) fn filled<E>(
         &self,
         mut text_of: impl FnMut(&Piece) -> Result<String, E>,
-    ) -> Result<Vec<Part>, E> {
-        let part = |piece: &Piece| match piece {
-            Piece::Body => Ok(Part::Body),
-            Piece::Literal(text) => Ok(Part::Bytes(text.clone().into_bytes())),
-            other => text_of(other).map(|it| Part::Bytes(it.into_bytes())),
-        };
-        self.0.iter().map(part).collect()
+    ) -> Result<Filled<'_>, E> {
+        let stretches = self.0.iter().map(|piece| match piece {
+            Piece::Body => Ok(None),
+            Piece::Literal(text) => Ok(Some(Cow::Borrowed(text.as_str()))),
+            other => text_of(other).map(|it| Some(Cow::Owned(it))),
+        });
+        stretches.collect::<Result<_, E>>().map(Filled)
+    }
+}
+
+/// A template filled in: stretches of text, and none for the body.
+pub(crate) struct Filled<'a>(Vec<Option<Cow<'a, str>>>);
+
+impl Filled<'_> {
+    /// The parts to sign.
+    pub(crate) fn parts(&self) -> Vec<Part<'_>> {
+        let stretches = self.0.iter();
+        stretches
+            .map(|it| it.as_ref().map_or(Part::Body, |text| Part::Bytes(text.as_bytes())))
+            .collect()
     }
 }
 
@@ -133,11 +148,13 @@ mod tests {
 
     fn signed(template: &str) -> Result<String, String> {
         let text_of = |piece: &Piece| Ok::<_, String>(format!("<{piece:?}>"));
-        let text = |part: Part| match part {
+        let text = |part: &Part<'_>| match part {
             Part::Body => "BODY".to_owned(),
-            Part::Bytes(bytes) => String::from_utf8(bytes).expect("made of text"),
+            Part::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         };
-        Ok(Template::parse(template)?.parts(text_of)?.into_iter().map(text).collect())
+        let filled = Template::parse(template)?;
+        let filled = filled.filled(text_of)?;
+        Ok(filled.parts().iter().map(text).collect())
     }
 
     #[test]

@@ -200,7 +200,7 @@ impl Rfc9421 {
                 Rejection::unauthorized(format!("the header {name} is signed but missing"))
             }
         })?;
-        let parts = [Part::Bytes(base.into_bytes())];
+        let parts = [Part::Bytes(base.as_bytes())];
         let fits = secrets::verify(KEY, self.algorithm_of_the_key(), &parts, &signature.bytes)
             .map_err(|error| Rejection::misconfigured(&error))?;
         if !fits {
@@ -274,7 +274,7 @@ impl Auth for Rfc9421 {
             let message = format!("the header {name} is to be signed, but no transform sets it");
             Failure::reject("no-header", message)
         })?;
-        let parts = [Part::Bytes(base.into_bytes())];
+        let parts = [Part::Bytes(base.as_bytes())];
         let signatures = match self.algorithm_of_the_key() {
             "ed25519" => secrets::sign(KEY, "ed25519", &parts),
             algorithm => secrets::hmac(KEY, algorithm, &parts),

@@ -6,6 +6,8 @@ pub mod base {
         path: "../../wit",
         world: "base",
         generate_all,
+        // What a plugin hands to the host is not copied for it first.
+        ownership: Borrowing { duplicate_if_necessary: false },
         pub_export_macro: true,
         export_macro_name: "export_base",
         default_bindings_module: "plugpost_plugin::bindings::base",

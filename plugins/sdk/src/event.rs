@@ -10,7 +10,7 @@ impl Event {
 
     /// The values at some JSON pointers, in one crossing, as `field` gives each.
     pub fn fields_at<const N: usize>(&self, pointers: [&str; N]) -> [Option<String>; N] {
-        array(self.fields(&pointers.map(Into::into)))
+        array(self.fields(&pointers))
     }
 
     /// The whole data as its JSON text; a failure when it is not JSON.

@@ -17,7 +17,7 @@ impl Inbound {
 
     /// The values at some JSON pointers, in one crossing, as `field` gives each.
     pub fn fields_at<const N: usize>(&self, pointers: [&str; N]) -> [Option<String>; N] {
-        array(self.fields(&pointers.map(Into::into)))
+        array(self.fields(&pointers))
     }
 
     /// The text at a JSON pointer, or 400: the sender left it out.

@@ -13,13 +13,13 @@ pub fn has(secret: &str) -> bool {
 
 /// One code for each active symmetric version of the key, newest first.
 /// Algorithms: `sha1`, `sha256`, `sha512`.
-pub fn hmac(secret: &str, algorithm: &str, parts: &[Part]) -> Result<Vec<Vec<u8>>, String> {
+pub fn hmac(secret: &str, algorithm: &str, parts: &[Part<'_>]) -> Result<Vec<Vec<u8>>, String> {
     wit::hmac(secret, algorithm, parts)
 }
 
 /// One signature for each active private-key version, newest first.
 /// Algorithm: `ed25519`.
-pub fn sign(secret: &str, algorithm: &str, parts: &[Part]) -> Result<Vec<Vec<u8>>, String> {
+pub fn sign(secret: &str, algorithm: &str, parts: &[Part<'_>]) -> Result<Vec<Vec<u8>>, String> {
     wit::sign(secret, algorithm, parts)
 }
 
@@ -29,8 +29,8 @@ pub fn sign(secret: &str, algorithm: &str, parts: &[Part]) -> Result<Vec<Vec<u8>
 pub fn signatures(
     secret: &str,
     encoding: &str,
-    schemes: &[(String, String)],
-    parts: &[Part],
+    schemes: &[(&str, &str)],
+    parts: &[Part<'_>],
 ) -> Result<Vec<String>, String> {
     wit::signatures(secret, encoding, schemes, parts)
 }
@@ -40,7 +40,7 @@ pub fn signatures(
 pub fn verify(
     secret: &str,
     algorithm: &str,
-    parts: &[Part],
+    parts: &[Part<'_>],
     signature: &[u8],
 ) -> Result<bool, String> {
     wit::verify(secret, algorithm, parts, signature)

@@ -65,8 +65,7 @@ impl Scheme<'_> {
         let id = request.id();
         let timestamp = (request.time() / 1000).to_string();
         let parts = signed_parts(&id, &timestamp);
-        let schemes =
-            [("sha256", "v1,"), ("ed25519", "v1a,")].map(|(it, mark)| (it.into(), mark.into()));
+        let schemes = [("sha256", "v1,"), ("ed25519", "v1a,")];
         let list = secrets::signatures(self.secret, "base64", &schemes, &parts)
             .map_err(|error| Failure::retry("key", error))?;
         let listed = (list.into_iter().reduce(|all, one| all + " " + &one))
@@ -105,6 +104,7 @@ impl Scheme<'_> {
     }
 }
 
-fn signed_parts(id: &str, timestamp: &str) -> [Part; 2] {
-    [Part::Bytes([id, ".", timestamp, "."].concat().into()), Part::Body]
+fn signed_parts<'a>(id: &'a str, timestamp: &'a str) -> [Part<'a>; 5] {
+    let text = |it: &'a str| Part::Bytes(it.as_bytes());
+    [text(id), text("."), text(timestamp), text("."), Part::Body]
 }

@@ -70,7 +70,7 @@ pub mod base {
                         host_json::text(&self.data, pointer)
                     }
 
-                    pub fn fields(&self, pointers: &[String]) -> Vec<Option<String>> {
+                    pub fn fields(&self, pointers: &[&str]) -> Vec<Option<String>> {
                         let found = host_json::fields(&self.data, pointers);
                         found.into_iter().map(|it| it.map(str::to_owned)).collect()
                     }
@@ -119,7 +119,7 @@ pub mod base {
                         host_json::text(&self.body, pointer)
                     }
 
-                    pub fn fields(&self, pointers: &[String]) -> Vec<Option<String>> {
+                    pub fn fields(&self, pointers: &[&str]) -> Vec<Option<String>> {
                         let found = host_json::fields(&self.body, pointers);
                         found.into_iter().map(|it| it.map(str::to_owned)).collect()
                     }
@@ -152,8 +152,8 @@ pub mod base {
                 use hmac::{Hmac, KeyInit as _, Mac as _};
                 use sha2::Sha256;
 
-                pub enum Part {
-                    Bytes(Vec<u8>),
+                pub enum Part<'a> {
+                    Bytes(&'a [u8]),
                     Body,
                 }
 
@@ -169,7 +169,7 @@ pub mod base {
                 pub fn hmac(
                     _: &str,
                     algorithm: &str,
-                    parts: &[Part],
+                    parts: &[Part<'_>],
                 ) -> Result<Vec<Vec<u8>>, String> {
                     assert_eq!(algorithm, "sha256");
                     HELD.with_borrow(|(key, body)| {
@@ -185,25 +185,25 @@ pub mod base {
                     })
                 }
 
-                pub fn sign(_: &str, _: &str, _: &[Part]) -> Result<Vec<Vec<u8>>, String> {
+                pub fn sign(_: &str, _: &str, _: &[Part<'_>]) -> Result<Vec<Vec<u8>>, String> {
                     Ok(Vec::new())
                 }
 
                 pub fn signatures(
                     secret: &str,
                     encoding: &str,
-                    schemes: &[(String, String)],
-                    parts: &[Part],
+                    schemes: &[(&str, &str)],
+                    parts: &[Part<'_>],
                 ) -> Result<Vec<String>, String> {
                     assert_eq!(encoding, "base64");
                     let mut written = Vec::with_capacity(1);
                     for (algorithm, before) in schemes {
-                        let made = match algorithm.as_str() {
+                        let made = match *algorithm {
                             "ed25519" => sign(secret, algorithm, parts)?,
                             _ => hmac(secret, algorithm, parts)?,
                         };
                         written.extend(made.iter().map(|bytes| {
-                            let mut text = before.clone();
+                            let mut text = String::from(*before);
                             BASE64_STANDARD.encode_string(bytes, &mut text);
                             text
                         }));
@@ -211,7 +211,7 @@ pub mod base {
                     Ok(written)
                 }
 
-                pub fn verify(_: &str, _: &str, _: &[Part], _: &[u8]) -> Result<bool, String> {
+                pub fn verify(_: &str, _: &str, _: &[Part<'_>], _: &[u8]) -> Result<bool, String> {
                     Ok(false)
                 }
 

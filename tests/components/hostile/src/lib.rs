@@ -90,7 +90,7 @@ impl Hostile {
             // One call on the host that makes it work for long.
             "hmac-of-much" => drop(secrets::hmac("key", "sha256", &self.much())),
             "signatures-of-much" => {
-                let schemes = vec![("sha256".to_owned(), String::new()); self.count];
+                let schemes = vec![("sha256", ""); self.count];
                 drop(secrets::signatures("key", "hex", &schemes, &self.much()));
             }
             "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
@@ -100,7 +100,7 @@ impl Hostile {
         Ok(())
     }
 
-    fn much(&self) -> Vec<Part> {
+    fn much(&self) -> Vec<Part<'static>> {
         (0..self.count).map(|_| Part::Body).collect()
     }
 
@@ -185,8 +185,8 @@ impl Transform for Hostile {
             }
             "long-pointer" => drop(event.field(&"/a".repeat(self.count))),
             // Several, and the whole each time.
-            "pointers" => drop(event.fields(&vec![String::new(); self.count])),
-            "absent-pointers" => drop(event.fields(&vec!["/never".into(); self.count])),
+            "pointers" => drop(event.fields(&vec![""; self.count])),
+            "absent-pointers" => drop(event.fields(&vec!["/never"; self.count])),
             "output" => message.body = Body::Bytes(vec![b'x'; self.count]),
             "method" => message.method = "BREW".into(),
             "method-injection" => {
