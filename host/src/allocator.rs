@@ -19,8 +19,8 @@ struct Mimalloc;
 const ALIGNED: usize = 16;
 
 /// Nothing need be asked for: what is asked for takes longer, and more room.
-fn is_aligned(layout: Layout) -> bool {
-    layout.align() <= ALIGNED && layout.align() <= layout.size()
+fn is_aligned(size: usize, align: usize) -> bool {
+    align <= ALIGNED.min(size)
 }
 
 // SAFETY: blocks are as large and as aligned as the layout says, and mimalloc takes back, by any
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Mimalloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: any size and any power of two will do.
         let block = unsafe {
-            match is_aligned(layout) {
+            match is_aligned(layout.size(), layout.align()) {
                 true => mi_malloc(layout.size()),
                 false => mi_malloc_aligned(layout.size(), layout.align()),
             }
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Mimalloc {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
         let block = unsafe {
-            match is_aligned(layout) {
+            match is_aligned(layout.size(), layout.align()) {
                 true => mi_zalloc(layout.size()),
                 false => mi_zalloc_aligned(layout.size(), layout.align()),
             }
@@ -60,7 +60,7 @@ unsafe impl GlobalAlloc for Mimalloc {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller has it from this allocator.
         let block = unsafe {
-            match layout.align() <= ALIGNED.min(size) {
+            match is_aligned(size, layout.align()) {
                 true => mi_realloc(block.cast(), size),
                 false => mi_realloc_aligned(block.cast(), size, layout.align()),
             }

@@ -96,10 +96,8 @@ pub(crate) struct Filled<'a>(Vec<Option<Cow<'a, str>>>);
 impl Filled<'_> {
     /// The parts to sign.
     pub(crate) fn parts(&self) -> Vec<Part<'_>> {
-        let stretches = self.0.iter();
-        stretches
-            .map(|it| it.as_ref().map_or(Part::Body, |text| Part::Bytes(text.as_bytes())))
-            .collect()
+        let texts = self.0.iter().map(Option::as_deref);
+        texts.map(|it| it.map_or(Part::Body, |text| Part::Bytes(text.as_bytes()))).collect()
     }
 }
 
@@ -150,7 +148,7 @@ mod tests {
         let text_of = |piece: &Piece| Ok::<_, String>(format!("<{piece:?}>"));
         let text = |part: &Part<'_>| match part {
             Part::Body => "BODY".to_owned(),
-            Part::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Part::Bytes(bytes) => str::from_utf8(bytes).expect("made of text").to_owned(),
         };
         let filled = Template::parse(template)?;
         let filled = filled.filled(text_of)?;
