@@ -14,6 +14,7 @@ mod call;
 mod file;
 pub(crate) mod hub;
 mod made;
+mod ready;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,23 +23,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use futures_util::future::try_join_all;
 use zeroize::Zeroizing;
 
-use crate::attempt::Fault;
-use crate::client::Client;
-use crate::client::guard::Guard;
-use crate::endpoint::{Endpoint, Order};
-use crate::event::{Event, MEDIA_TYPE, TypePattern};
-use crate::pipeline;
-use crate::plugin::{
-    Body, Bound, Component, EventView, Inbound, Key, Meter, Received, Role, Secrets, Spent, Unfit,
-};
-use crate::retry::RetryPolicy;
-use crate::route::Route;
-use file::{Case, ReceiveCase, SendCase, Versions, body, time};
+use crate::plugin::{Bound, Component, Key, Meter, Role, Secrets, Spent, Unfit};
+use file::{Case, Versions};
 pub(crate) use made::Made;
-use made::MadeEvent;
+use ready::{FILTER, Ready};
 
 /// One case, run.
 pub(crate) struct Ran {
@@ -184,28 +175,35 @@ impl Run<'_> {
     }
 
     async fn make_measured(&self, case: &Case, meter: &Arc<Meter>) -> anyhow::Result<Made> {
+        match self.ready(case, meter)? {
+            Ok(ready) => ready.call().await,
+            Err(already) => Ok(already),
+        }
+    }
+
+    /// All that the plugin is given, or what is made before any of it is.
+    fn ready<'a>(
+        &'a self,
+        case: &'a Case,
+        meter: &Arc<Meter>,
+    ) -> anyhow::Result<Result<Ready<'a>, Made>> {
         let bound = match self.bind(case)? {
             Ok(bound) => bound.measured_by(meter),
-            Err(problems) => return Ok(problems),
+            Err(problems) => return Ok(Err(problems)),
         };
-        if let Some(call) = &case.call {
-            if case.receive.is_some() || case.send.is_some() {
-                bail!("a case has one of `receive`, `send` and `call`");
+        let folder = self.folder;
+        Ok(Ok(match (&case.receive, &case.send, &case.call) {
+            (None, None, Some(call)) => Ready::answer(self.component, call, meter, folder)?,
+            (None, None, None) => return Ok(Err(Made::Taken)),
+            (Some(receive), None, None) => Ready::receive(bound, receive, folder)?,
+            (None, Some(send), None) if self.is_for_the_filter(case) => {
+                Ready::accept(self.component, bound, send, folder)?
             }
-            return call::called(self.component, call, meter, self.folder).await;
-        }
-        match (&case.receive, &case.send) {
-            (None, None) => Ok(Made::Taken),
-            (Some(receive), None) => received(&bound, receive, self.folder).await,
-            (None, Some(send)) if self.is_for_the_filter(case) => {
-                accepted(self.component, &bound, send.event.clone().event(self.folder)?).await
+            (None, Some(send), None) => {
+                Ready::send(self.component, bound, send, case.named_headers(), folder)?
             }
-            (None, Some(send)) => {
-                let keep = case.named_headers();
-                sent(self.component, bound, send, &keep, self.folder).await
-            }
-            _ => bail!("a case has either `receive` or `send`, or leads to `problems`"),
-        }
+            _ => bail!("a case has one of `receive`, `send` and `call`, or leads to `problems`"),
+        }))
     }
 
     /// What is sent goes to the filter alone where that is what the case expects of it.
@@ -227,6 +225,9 @@ impl Run<'_> {
         }
     }
 }
+
+/// Calls that are made at a time, to see how long they take.
+const TOGETHER: usize = 16;
 
 /// A case that is run again and again, to see how long it takes.
 pub(crate) struct Repeated<'a> {
@@ -258,147 +259,26 @@ impl Repeated<'_> {
         Ok(times)
     }
 
-    /// How long each of `count` calls takes on warm instances, and what they took.
+    /// How long each of `count` calls takes on warm instances, and what the last took. They
+    /// go from stage to stage together, as deliveries do.
     pub(crate) async fn calls(&self, count: usize) -> anyhow::Result<(Vec<Duration>, Spent)> {
-        let held = self.run.bind(&self.case)?;
-        let (mut times, mut largest) = (Vec::with_capacity(count), Spent::default());
-        for _ in 0..count {
-            let (made, spent) = self.run.make(&self.case).await;
-            made?;
-            times.push(spent.time);
-            largest = spent;
+        let meters: Vec<Arc<Meter>> = (0..count.min(TOGETHER)).map(|_| Arc::default()).collect();
+        let ready = |meter| match self.run.ready(&self.case, meter)? {
+            Ok(ready) => Ok(ready),
+            Err(made) => bail!("the plugin is not called: {made:?}"),
+        };
+        let ready = meters.iter().map(ready).collect::<anyhow::Result<Vec<_>>>()?;
+        let (mut times, mut last) = (Vec::with_capacity(count), Spent::default());
+        while times.len() < count {
+            let some = ready.iter().take(count - times.len());
+            try_join_all(some.map(Ready::call)).await?;
+            for meter in meters.iter().take(count - times.len()) {
+                last = meter.take();
+                times.push(last.time);
+            }
         }
-        drop(held);
-        Ok((times, largest))
+        Ok((times, last))
     }
-}
-
-fn inbound(case: &ReceiveCase, folder: &Path) -> anyhow::Result<Inbound> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in &case.headers {
-        headers.append(HeaderName::try_from(name)?, HeaderValue::from_str(value)?);
-    }
-    Ok(Inbound {
-        method: Method::try_from(case.method.as_str())?,
-        path: case.path.clone(),
-        query: case.query.clone(),
-        headers,
-        time: time(&case.at)?,
-        body: body(case.body.clone(), case.body_file.clone(), folder)?.unwrap_or_default(),
-    })
-}
-
-async fn received(bound: &Bound, case: &ReceiveCase, folder: &Path) -> anyhow::Result<Made> {
-    let request = Arc::new(inbound(case, folder)?);
-    let answer = bound.receive(request).await.map_err(|fault| anyhow::anyhow!("{fault}"))?;
-    Ok(match answer {
-        Ok(received) => Made::Events(received.into_iter().map(MadeEvent::of).collect()),
-        Err(it) => Made::Rejection { status: it.status, message: it.message },
-    })
-}
-
-impl MadeEvent {
-    fn of(received: Received) -> Self {
-        Self {
-            event_type: received.type_,
-            subject: received.subject,
-            duplicate_key: received.duplicate_key,
-            time: received.time.map(crate::clock::UnixMs),
-            attributes: received.attributes.into_iter().collect(),
-            data: match received.data {
-                Body::Unchanged => None,
-                Body::Bytes(bytes) => Some(bytes.into()),
-            },
-        }
-    }
-}
-
-/// The stage of a filter, in a case's `failure`.
-const FILTER: &str = "filter";
-
-async fn accepted(component: &Component, bound: &Bound, event: Event) -> anyhow::Result<Made> {
-    let event = Arc::new(event);
-    let view = EventView { data: event.data.clone(), event, media_type: None };
-    Ok(match bound.accept(view).await {
-        Ok(accepted) => Made::Accepted(accepted),
-        Err(fault) => failed(component, FILTER, &fault),
-    })
-}
-
-async fn sent(
-    component: &Arc<Component>,
-    bound: Bound,
-    case: &SendCase,
-    keep: &[String],
-    folder: &Path,
-) -> anyhow::Result<Made> {
-    let event = Arc::new(case.event.clone().event(folder)?);
-    let stage = |role| {
-        let has = component.roles().contains(&role);
-        if has { vec![bound.clone()] } else { Vec::new() }
-    };
-    let route = Route {
-        name: "case".into(),
-        tenant: None,
-        from: None,
-        types: vec![TypePattern::StartingWith("".into())],
-        filters: stage(Role::Filter),
-        transforms: stage(Role::Transform),
-        auths: stage(Role::Auth),
-        endpoint: Endpoint {
-            uri: case.url.parse()?,
-            url: case.url.clone().into(),
-            timeout: Duration::ZERO,
-            concurrency: 1,
-            rate_limit: None,
-            order: Order::Free,
-            breaker: None,
-            disable_after: None,
-            disable_when_exhausted: false,
-            client: Arc::new(Client::new(Guard::default())),
-            grant: None,
-        },
-        retry: RetryPolicy::default(),
-        headers: Default::default(),
-        plugins: bound.label().into(),
-        rests: None,
-    };
-    Ok(match pipeline::prepare(&route, &event, time(&case.at)?).await {
-        Ok(found) => Made::Request {
-            method: found.method.to_string(),
-            headers: own_headers(&found.headers, &event, keep),
-            body: found.body,
-        },
-        Err((stage, fault)) => failed(component, stage, &fault),
-    })
-}
-
-/// A failure's code begins with the plugin's name, or with `plugin.` where the
-/// engine stopped it; a case leaves the plugin's own name out.
-fn failed(component: &Component, stage: &str, fault: &Fault) -> Made {
-    let own = format!("{}.", component.name());
-    Made::Failure {
-        stage: stage.to_owned(),
-        code: fault.code.strip_prefix(&own).unwrap_or(&fault.code).to_owned(),
-        retry: fault.retry,
-        message: fault.message.to_string(),
-    }
-}
-
-/// The plugin's headers, without what the host adds to every request where the case
-/// does not name it.
-fn own_headers(found: &HeaderMap, event: &Event, keep: &[String]) -> BTreeMap<String, String> {
-    let is_by_host = |name: &str, value: &HeaderValue| match name {
-        "user-agent" => true,
-        "webhook-id" => *value == event.id.to_string(),
-        "content-type" => event.attribute(MEDIA_TYPE).is_some_and(|it| value == it),
-        _ => false,
-    };
-    let own = found.iter().filter(|(name, value)| {
-        keep.iter().any(|it| it == name.as_str()) || !is_by_host(name.as_str(), value)
-    });
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    own.map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 
 fn secrets(component: &Component, texts: BTreeMap<String, Versions>) -> anyhow::Result<Secrets> {

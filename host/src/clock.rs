@@ -5,6 +5,7 @@
 //! In a test, a thread can have a time of its own: `simulation/time.rs`.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -206,14 +207,26 @@ pub(crate) fn id_text(id: u64) -> String {
     id_digits(id).map(char::from).iter().collect()
 }
 
-/// Write an id behind its prefix of four characters, in one piece: each delivery does it
-/// several times.
-pub(crate) fn write_id(f: &mut fmt::Formatter<'_>, prefix: &str, id: u64) -> fmt::Result {
-    let mut text = [0; 17];
-    for (place, byte) in text.iter_mut().zip(prefix.bytes().chain(id_digits(id))) {
-        *place = byte;
+/// An id behind its prefix of four characters, without memory of its own: each delivery
+/// writes several.
+pub(crate) struct IdText([u8; 17]);
+
+impl IdText {
+    pub(crate) fn new(prefix: &str, id: u64) -> Self {
+        let mut text = [0; 17];
+        for (place, byte) in text.iter_mut().zip(prefix.bytes().chain(id_digits(id))) {
+            *place = byte;
+        }
+        Self(text)
     }
-    f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+}
+
+impl Deref for IdText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// The id in a text without prefix; none when it is not one.

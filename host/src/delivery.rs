@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::Outcome;
-use crate::clock::{UnixMs, id_from_text, write_id};
+use crate::clock::{IdText, UnixMs, id_from_text};
 use crate::endpoint::OrderKey;
 use crate::event::{Event, NotAnId};
 use crate::retry::RetryPolicy;
@@ -133,7 +133,7 @@ const PREFIX: &str = "dlv_";
 
 impl fmt::Display for DeliveryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_id(f, PREFIX, self.0)
+        f.write_str(&IdText::new(PREFIX, self.0))
     }
 }
 

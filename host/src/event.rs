@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::clock::{UnixMs, id_from_text, write_id};
+use crate::clock::{IdText, UnixMs, id_from_text};
 
 /// Names an event, `evt_…` in text. Receivers know it as `webhook-id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,9 +56,15 @@ impl Event {
 
 const PREFIX: &str = "evt_";
 
+impl EventId {
+    pub(crate) fn text(self) -> IdText {
+        IdText::new(PREFIX, self.0)
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_id(f, PREFIX, self.0)
+        f.write_str(&self.text())
     }
 }
 

@@ -248,7 +248,7 @@ impl Outgoing {
     fn set_headers(&mut self, headers: Vec<OutHeader>) -> Result<(), Fault> {
         let all = Arc::make_mut(&mut self.headers);
         for OutHeader { name, value } in headers {
-            if name == WEBHOOK_ID && value != *self.event.id.to_string() {
+            if name == WEBHOOK_ID && value != *self.event.id.text() {
                 let message = "a plugin cannot send another webhook-id than the event's id";
                 return Err(Fault::retry("plugin.header", message));
             }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use crate::clock::UnixMs;
+use crate::plugin::{Body, Received};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Made {
@@ -48,6 +49,22 @@ pub(crate) struct MadeEvent {
     pub(super) attributes: BTreeMap<String, String>,
     /// None: the request's own body.
     pub(super) data: Option<Bytes>,
+}
+
+impl MadeEvent {
+    pub(super) fn of(received: Received) -> Self {
+        Self {
+            event_type: received.type_,
+            subject: received.subject,
+            duplicate_key: received.duplicate_key,
+            time: received.time.map(UnixMs),
+            attributes: received.attributes.into_iter().collect(),
+            data: match received.data {
+                Body::Unchanged => None,
+                Body::Bytes(bytes) => Some(bytes.into()),
+            },
+        }
+    }
 }
 
 impl Made {

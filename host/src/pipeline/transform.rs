@@ -24,7 +24,7 @@ pub(super) async fn shape(
 ) -> Result<Outgoing, Fault> {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(USER_AGENT, PLUGPOST);
-    if let Some(id) = header_value(&event.id.to_string()) {
+    if let Some(id) = header_value(&event.id.text()) {
         headers.insert(WEBHOOK_ID, id);
     }
     for (name, value) in &route.headers {

@@ -191,7 +191,7 @@ impl requests::Host for Call {}
 
 impl events::HostEvent for Call {
     fn id(&mut self, _: Resource<EventHandle>) -> String {
-        self.event().map(|it| it.event.id.to_string()).unwrap_or_default()
+        self.event().map(|it| (*it.event.id.text()).into()).unwrap_or_default()
     }
 
     fn type_(&mut self, _: Resource<EventHandle>) -> String {
@@ -309,7 +309,7 @@ impl requests::HostInbound for Call {
 
 impl requests::HostOutgoing for Call {
     fn id(&mut self, _: Resource<OutgoingHandle>) -> String {
-        self.outgoing().map(|it| it.event.id.to_string()).unwrap_or_default()
+        self.outgoing().map(|it| (*it.event.id.text()).into()).unwrap_or_default()
     }
 
     fn time(&mut self, _: Resource<OutgoingHandle>) -> u64 {

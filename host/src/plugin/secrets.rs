@@ -1,8 +1,8 @@
 //! Keys that plugins use by name and never see. Computing and comparing happen
 //! here, in constant time; a key's text is overwritten when it is dropped.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -45,6 +45,9 @@ enum Material {
     /// Stands in for a key of any kind that is not there.
     StandIn(Box<SigningKey>),
 }
+
+/// The one algorithm that is no hash's.
+const ED25519: &str = "ed25519";
 
 /// Accepts base64 with and without padding, as people paste both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -155,15 +158,10 @@ impl Secrets {
         algorithm: &str,
         parts: &[&[u8]],
     ) -> Result<Vec<Vec<u8>>, String> {
-        let mut codes = Vec::with_capacity(1);
-        for key in self.versions(name)? {
-            match &key.material {
-                Material::Symmetric(bytes) => codes.push(mac(algorithm, bytes, parts)?),
-                Material::StandIn(key) => codes.push(mac(algorithm, key.as_bytes(), parts)?),
-                Material::Signing(_) | Material::Verifying(_) => {}
-            }
+        match algorithm {
+            ED25519 => Err(unknown_algorithm(algorithm)),
+            _ => self.codes(name, algorithm, parts),
         }
-        Ok(codes)
     }
 
     pub(crate) fn sign(
@@ -172,27 +170,26 @@ impl Secrets {
         algorithm: &str,
         parts: &[&[u8]],
     ) -> Result<Vec<Vec<u8>>, String> {
-        if algorithm != "ed25519" {
-            return Err(unknown_algorithm(algorithm));
+        match algorithm {
+            ED25519 => self.codes(name, algorithm, parts),
+            _ => Err(unknown_algorithm(algorithm)),
         }
-        let versions = self.versions(name)?.iter();
-        let signing = versions.filter_map(|key| match &key.material {
-            Material::Signing(key) | Material::StandIn(key) => {
-                Some(key.sign(&parts.concat()).to_bytes().to_vec())
-            }
-            Material::Symmetric(_) | Material::Verifying(_) => None,
-        });
-        Ok(signing.collect())
     }
 
-    /// As text: algorithm by algorithm, each with what stands before it.
+    fn codes(&self, name: &str, algorithm: &str, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>, String> {
+        let codes = self.versions(name)?.iter().map(|key| key.code(algorithm, parts));
+        codes.filter_map(|it| it.map(|it| it.map(|it| it.to_vec())).transpose()).collect()
+    }
+
+    /// As one text: algorithm by algorithm, each signature with what stands before it.
     pub(crate) fn signatures(
         &self,
         name: &str,
         encoding: &str,
-        schemes: &[(Cow<'_, str>, Cow<'_, str>)],
+        schemes: &[(impl AsRef<str>, impl AsRef<str>)],
+        between: &str,
         parts: &[&[u8]],
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<String, String> {
         let write: fn(&[u8], &mut String) = match encoding {
             "base64" => |bytes, text| BASE64_STANDARD.encode_string(bytes, text),
             "base64url" => |bytes, text| BASE64_URL_SAFE_NO_PAD.encode_string(bytes, text),
@@ -201,19 +198,18 @@ impl Secrets {
                 return Err(format!("there is no encoding `{encoding}`: base64, base64url, hex"));
             }
         };
-        let mut written = Vec::with_capacity(1);
+        let mut text = String::new();
         for (algorithm, before) in schemes {
-            let made = match &**algorithm {
-                "ed25519" => self.sign(name, algorithm, parts)?,
-                _ => self.hmac(name, algorithm, parts)?,
-            };
-            written.extend(made.iter().map(|bytes| {
-                let mut text = before.clone().into_owned();
-                write(bytes, &mut text);
-                text
-            }));
+            for key in self.versions(name)? {
+                let Some(code) = key.code(algorithm.as_ref(), parts)? else { continue };
+                let around = [if text.is_empty() { "" } else { between }, before.as_ref()];
+                // Hexadecimal takes two characters for a byte, the others fewer.
+                text.reserve(around[0].len() + around[1].len() + 2 * code.len());
+                text.extend(around);
+                write(&code, &mut text);
+            }
         }
-        Ok(written)
+        Ok(text)
     }
 
     pub(crate) fn verify(
@@ -226,15 +222,15 @@ impl Secrets {
         let mut fits = false;
         for key in self.versions(name)? {
             fits |= match (&key.material, algorithm) {
-                (Material::Verifying(key), "ed25519") => verifies(key, parts, signature),
-                (Material::Signing(key), "ed25519") => {
+                (Material::Verifying(key), ED25519) => verifies(key, parts, signature),
+                (Material::Signing(key), ED25519) => {
                     verifies(&key.verifying_key(), parts, signature)
                 }
                 (Material::Symmetric(bytes), "sha1" | "sha256" | "sha512") => {
                     // Slices of different length are unequal: nothing is cut to the shorter.
-                    mac(algorithm, bytes, parts)?.as_slice().ct_eq(signature).into()
+                    mac(algorithm, bytes, parts)?.ct_eq(signature).into()
                 }
-                (_, "ed25519" | "sha1" | "sha256" | "sha512") => false,
+                (_, ED25519 | "sha1" | "sha256" | "sha512") => false,
                 _ => return Err(unknown_algorithm(algorithm)),
             };
         }
@@ -256,13 +252,50 @@ impl Secrets {
     }
 }
 
-fn mac(algorithm: &str, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>, String> {
+impl Key {
+    /// What this version makes of the parts; none when it is of another kind.
+    fn code(&self, algorithm: &str, parts: &[&[u8]]) -> Result<Option<Code>, String> {
+        Ok(match (&self.material, algorithm) {
+            (Material::Signing(key) | Material::StandIn(key), ED25519) => {
+                Some(Code::new(&key.sign(&parts.concat()).to_bytes()))
+            }
+            (Material::Symmetric(_) | Material::Verifying(_), ED25519) => None,
+            (Material::Symmetric(bytes), hash) => Some(mac(hash, bytes, parts)?),
+            (Material::StandIn(key), hash) => Some(mac(hash, key.as_bytes(), parts)?),
+            (Material::Signing(_) | Material::Verifying(_), _) => None,
+        })
+    }
+}
+
+/// An authentication code or a signature. No algorithm makes more than 64 bytes.
+struct Code {
+    bytes: [u8; 64],
+    length: usize,
+}
+
+impl Code {
+    fn new(made: &[u8]) -> Self {
+        let mut bytes = [0; 64];
+        bytes[..made.len()].copy_from_slice(made);
+        Self { bytes, length: made.len() }
+    }
+}
+
+impl Deref for Code {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+fn mac(algorithm: &str, key: &[u8], parts: &[&[u8]]) -> Result<Code, String> {
     macro_rules! over {
         ($hash:ty) => {{
             let mut mac =
                 Hmac::<$hash>::new_from_slice(key).expect("HMAC takes a key of any length");
             parts.iter().for_each(|part| mac.update(part));
-            Ok(mac.finalize().into_bytes().to_vec())
+            Ok(Code::new(&mac.finalize().into_bytes()))
         }};
     }
     match algorithm {

@@ -1,8 +1,6 @@
 //! The interface `secrets`, linked by hand: names and what is signed are taken as they lie
 //! in the guest's memory, of which the bindings would make copies. Every delivery asks it.
 
-use std::borrow::Cow;
-
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 
@@ -17,6 +15,9 @@ const PARTS_BYTES_MAX: usize = 64 << 10;
 
 /// Ways to sign in one call: twice as many as there are algorithms.
 const SCHEMES_MAX: usize = 8;
+
+/// What stands before a signature, or between two: it is written once for each.
+const AROUND_BYTES_MAX: usize = 256;
 
 type Guest<'a> = StoreContextMut<'a, Call>;
 
@@ -76,21 +77,34 @@ fn codes(
     Ok((parts.and_then(|parts| by(&guest.data().secrets, &secret, &algorithm, &parts)),))
 }
 
+/// What stands before a signature.
+type Scheme = (WasmStr, WasmStr);
+
 fn signatures(
     guest: Guest<'_>,
-    (secret, encoding, schemes, parts): (WasmStr, WasmStr, Vec<(WasmStr, WasmStr)>, Vec<Part>),
-) -> Said<Vec<String>> {
+    (secret, encoding, schemes, between, parts): (
+        WasmStr,
+        WasmStr,
+        Vec<Scheme>,
+        WasmStr,
+        Vec<Part>,
+    ),
+) -> Said<String> {
     if schemes.len() > SCHEMES_MAX {
         return Ok((Err(format!("more than {SCHEMES_MAX} schemes")),));
     }
     let text = |it: &WasmStr| it.to_str(&guest);
-    let (secret, encoding) = (text(&secret)?, text(&encoding)?);
-    let scheme = |(algorithm, before): &(WasmStr, WasmStr)| Ok((text(algorithm)?, text(before)?));
-    let schemes =
-        schemes.iter().map(scheme).collect::<wasmtime::Result<Vec<(Cow<'_, str>, _)>>>()?;
+    let (secret, encoding, between) = (text(&secret)?, text(&encoding)?, text(&between)?);
+    let scheme = |(algorithm, before): &Scheme| Ok((text(algorithm)?, text(before)?));
+    let schemes = schemes.iter().map(scheme).collect::<wasmtime::Result<Vec<_>>>()?;
+    let around = schemes.iter().map(|(_, before)| before.len()).fold(between.len(), usize::max);
+    if around > AROUND_BYTES_MAX {
+        let message = format!("more than {AROUND_BYTES_MAX} bytes before or between signatures");
+        return Ok((Err(message),));
+    }
     let secrets = &guest.data().secrets;
     let made = bytes_of(&guest, &parts)
-        .and_then(|parts| secrets.signatures(&secret, &encoding, &schemes, &parts));
+        .and_then(|parts| secrets.signatures(&secret, &encoding, &schemes, &between, &parts));
     Ok((made,))
 }
 

@@ -7,7 +7,7 @@ use plugpost_plugin::webhook_api::{
 };
 use serde_json::{Map, Value};
 
-use crate::{BigcommerceB2b, ENGINE, EXCEPTION, SCOPES, SIGNATURE_HEADERS, TOLD};
+use super::{BigcommerceB2b, ENGINE, EXCEPTION, SCOPES, SIGNATURE_HEADERS, TOLD};
 
 /// Hooks of one client for one scope.
 const HOOKS_OF_SCOPE_MAX: usize = 10;

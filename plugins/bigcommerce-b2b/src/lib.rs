@@ -9,7 +9,7 @@ mod api;
 
 use plugpost_plugin::credentials::CustomHeaders;
 use plugpost_plugin::json::{self, Object};
-use plugpost_plugin::standard_webhooks::{Scheme, TOLERANCE_S};
+use plugpost_plugin::standard_webhooks::{Headers, Scheme, TOLERANCE_S};
 use plugpost_plugin::{
     Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
     Problem, Received, Rejection, Source, Transform, custom_headers_schema, export, secrets,
@@ -62,7 +62,7 @@ const SUBJECTS: [&str; 5] =
 
 /// BigCommerce names the libraries, not the headers; these are the libraries'.
 const SIGNATURE: Scheme<'_> =
-    Scheme { header_prefix: "webhook", secret: "client_secret", tolerance_s: TOLERANCE_S };
+    Scheme { headers: Headers::WEBHOOK, secret: "client_secret", tolerance_s: TOLERANCE_S };
 
 /// The headers of [`SIGNATURE`], which no custom header may replace.
 const SIGNATURE_HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];

@@ -8,7 +8,7 @@
 mod api;
 
 use plugpost_plugin::json::{self, Object, quoted};
-use plugpost_plugin::standard_webhooks::{Scheme, TOLERANCE_S};
+use plugpost_plugin::standard_webhooks::{Headers, Scheme, TOLERANCE_S};
 use plugpost_plugin::{
     Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
     Problem, Received, Rejection, Source, Transform, export, secrets,
@@ -41,10 +41,10 @@ const RESOURCES: [(&str, &str); 4] = [
     ("company", "companies"),
 ];
 
-const SVIX: Scheme<'_> = Scheme { header_prefix: "svix", secret: "key", tolerance_s: TOLERANCE_S };
+const SVIX: Scheme<'_> = Scheme { headers: Headers::SVIX, secret: "key", tolerance_s: TOLERANCE_S };
 
 /// What Svix's libraries accept too, for senders under their own brand.
-const WHITE_LABEL: Scheme<'_> = Scheme { header_prefix: "webhook", ..SVIX };
+const WHITE_LABEL: Scheme<'_> = Scheme { headers: Headers::WEBHOOK, ..SVIX };
 
 const SETTINGS_SCHEMA: &str = r#"{
   "type": "object",

@@ -8,7 +8,7 @@ use plugpost_plugin::webhook_api::{
 };
 use serde_json::{Map, Value};
 
-use crate::{EVENTS, Ordermentum};
+use super::{EVENTS, Ordermentum};
 
 impl WebhookApi for Ordermentum {
     const CREDENTIALS: &'static [Credential] =

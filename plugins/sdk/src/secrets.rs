@@ -23,16 +23,18 @@ pub fn sign(secret: &str, algorithm: &str, parts: &[Part<'_>]) -> Result<Vec<Vec
     wit::sign(secret, algorithm, parts)
 }
 
-/// What [`hmac`] and [`sign`] give, as text: for each algorithm with what stands before
-/// its signatures, one for each active version whose key can do it, newest first.
-/// Encodings: `base64`, `base64url` (unpadded), `hex`.
+/// What [`hmac`] and [`sign`] give, as one text: for each algorithm with what stands before
+/// its signatures, one for each active version whose key can do it, newest first, with
+/// `between` between them; empty when there is none. Encodings: `base64`, `base64url`
+/// (unpadded), `hex`.
 pub fn signatures(
     secret: &str,
     encoding: &str,
     schemes: &[(&str, &str)],
+    between: &str,
     parts: &[Part<'_>],
-) -> Result<Vec<String>, String> {
-    wit::signatures(secret, encoding, schemes, parts)
+) -> Result<String, String> {
+    wit::signatures(secret, encoding, schemes, between, parts)
 }
 
 /// True when the code or signature fits any active version of the key.

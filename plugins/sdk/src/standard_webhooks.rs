@@ -21,27 +21,48 @@ const SIGNATURES_MAX: usize = 20;
 /// One dialect of the signature.
 #[derive(Clone, Copy, Debug)]
 pub struct Scheme<'a> {
-    /// What stands before `-id`, `-timestamp` and `-signature`.
-    pub header_prefix: &'a str,
+    /// How its headers are called.
+    pub headers: Headers,
     /// The name of the secret.
     pub secret: &'a str,
     /// How old or how far ahead a timestamp may be, in seconds.
     pub tolerance_s: u64,
 }
 
+/// The names of the three headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers {
+    /// Of the message id.
+    pub id: &'static str,
+    /// Of the time of sending, in seconds.
+    pub timestamp: &'static str,
+    /// Of the list of signatures.
+    pub signature: &'static str,
+}
+
+impl Headers {
+    /// As the specification calls them.
+    pub const WEBHOOK: Self =
+        Self { id: "webhook-id", timestamp: "webhook-timestamp", signature: "webhook-signature" };
+    /// As Svix calls them.
+    pub const SVIX: Self =
+        Self { id: "svix-id", timestamp: "svix-timestamp", signature: "svix-signature" };
+}
+
 impl Scheme<'_> {
     /// Check an inbound request and return its message id.
     pub fn verify(&self, request: &Inbound) -> Result<String, Rejection> {
-        let id = self.inbound_header(request, "id")?;
-        let timestamp = self.inbound_header(request, "timestamp")?;
-        let signatures = self.inbound_header(request, "signature")?;
+        let id = sent(request, self.headers.id)?;
+        let timestamp = sent(request, self.headers.timestamp)?;
+        let signatures = sent(request, self.headers.signature)?;
         self.check_age(&timestamp, request.time() / 1000)?;
         if id.contains('.') {
             // The specification forbids it: the dot separates id, timestamp and body.
             return Err(Rejection::unauthorized("the message id contains a full stop"));
         }
 
-        let parts = signed_parts(&id, &timestamp);
+        let before = before_the_body(&id, &timestamp);
+        let parts = [Part::Bytes(before.as_bytes()), Part::Body];
         for signature in signatures.split(' ').take(SIGNATURES_MAX) {
             let Some((version, encoded)) = signature.split_once(',') else { continue };
             let algorithm = match version {
@@ -64,29 +85,19 @@ impl Scheme<'_> {
     pub fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
         let id = request.id();
         let timestamp = (request.time() / 1000).to_string();
-        let parts = signed_parts(&id, &timestamp);
+        let before = before_the_body(&id, &timestamp);
+        let parts = [Part::Bytes(before.as_bytes()), Part::Body];
         let schemes = [("sha256", "v1,"), ("ed25519", "v1a,")];
-        let list = secrets::signatures(self.secret, "base64", &schemes, &parts)
+        let signatures = secrets::signatures(self.secret, "base64", &schemes, " ", &parts)
             .map_err(|error| Failure::retry("key", error))?;
-        let listed = (list.into_iter().reduce(|all, one| all + " " + &one))
-            .ok_or_else(|| Failure::retry("key", "no version of the key can sign"))?;
+        if signatures.is_empty() {
+            return Err(Failure::retry("key", "no version of the key can sign"));
+        }
         Ok(vec![
-            Header::text(self.header_name("id"), id),
-            Header::text(self.header_name("timestamp"), timestamp),
-            Header::text(self.header_name("signature"), listed),
+            Header::text(self.headers.id, id),
+            Header::text(self.headers.timestamp, timestamp),
+            Header::text(self.headers.signature, signatures),
         ])
-    }
-
-    fn header_name(&self, which: &str) -> String {
-        [self.header_prefix, "-", which].concat()
-    }
-
-    fn inbound_header(&self, request: &Inbound, which: &str) -> Result<String, Rejection> {
-        let name = self.header_name(which);
-        request
-            .header(&name)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| Rejection::unauthorized(format!("the header {name} is missing")))
     }
 
     fn check_age(&self, timestamp: &str, now_s: u64) -> Result<(), Rejection> {
@@ -104,7 +115,13 @@ impl Scheme<'_> {
     }
 }
 
-fn signed_parts<'a>(id: &'a str, timestamp: &'a str) -> [Part<'a>; 5] {
-    let text = |it: &'a str| Part::Bytes(it.as_bytes());
-    [text(id), text("."), text(timestamp), text("."), Part::Body]
+/// What a request says in that header.
+fn sent(request: &Inbound, name: &str) -> Result<String, Rejection> {
+    (request.header(name).filter(|value| !value.is_empty()))
+        .ok_or_else(|| Rejection::unauthorized(format!("the header {name} is missing")))
+}
+
+/// What is signed before the body. In one piece: each costs the host a look.
+fn before_the_body(id: &str, timestamp: &str) -> String {
+    [id, ".", timestamp, "."].concat()
 }

@@ -3,7 +3,7 @@
 //! As a source it takes any body; the event type is the JSON field `type` that
 //! the specification asks for or, failing that, the rest of the path.
 
-use plugpost_plugin::standard_webhooks::{Scheme, TOLERANCE_S};
+use plugpost_plugin::standard_webhooks::{Headers, Scheme, TOLERANCE_S};
 use plugpost_plugin::{
     Auth, Description, Encoding, Failure, Header, Inbound, Outgoing, Plugin, Problem, Received,
     Rejection, Source, export,
@@ -29,22 +29,32 @@ const SETTINGS_SCHEMA: &str = r#"{
 #[derive(Deserialize)]
 #[serde(default)]
 struct Settings {
-    header_prefix: String,
+    header_prefix: Prefix,
     tolerance_s: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Prefix {
+    Webhook,
+    Svix,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { header_prefix: "webhook".into(), tolerance_s: TOLERANCE_S }
+        Self { header_prefix: Prefix::Webhook, tolerance_s: TOLERANCE_S }
     }
 }
 
 struct StandardWebhooks(Settings);
 
 impl StandardWebhooks {
-    fn scheme(&self) -> Scheme<'_> {
+    fn scheme(&self) -> Scheme<'static> {
         Scheme {
-            header_prefix: &self.0.header_prefix,
+            headers: match self.0.header_prefix {
+                Prefix::Webhook => Headers::WEBHOOK,
+                Prefix::Svix => Headers::SVIX,
+            },
             secret: "key",
             tolerance_s: self.0.tolerance_s,
         }

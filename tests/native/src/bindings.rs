@@ -1,5 +1,5 @@
 //! What wit-bindgen makes of `wit/` for a guest, by hand and natively: as much as the
-//! two plugins need. What the host answers is answered as the host does.
+//! those plugins need. What the host answers is answered as the host does.
 
 pub mod base {
     pub mod plugpost {
@@ -49,11 +49,29 @@ pub mod base {
                 use crate::host_json;
 
                 pub struct Event {
+                    pub id: String,
                     pub event_type: String,
+                    pub time: u64,
                     pub data: Vec<u8>,
                 }
 
                 impl Event {
+                    pub fn id(&self) -> String {
+                        self.id.clone()
+                    }
+
+                    pub fn time(&self) -> u64 {
+                        self.time
+                    }
+
+                    pub fn source(&self) -> String {
+                        "erp".into()
+                    }
+
+                    pub fn attribute(&self, _: &str) -> Option<String> {
+                        None
+                    }
+
                     pub fn type_(&self) -> String {
                         self.event_type.clone()
                     }
@@ -148,9 +166,9 @@ pub mod base {
             pub mod secrets {
                 use std::cell::RefCell;
 
-                use base64::prelude::{BASE64_STANDARD, Engine as _};
-                use hmac::{Hmac, KeyInit as _, Mac as _};
-                use sha2::Sha256;
+                use zeroize::Zeroizing;
+
+                use crate::host_secrets::{Encoding, Key, Secrets};
 
                 pub enum Part<'a> {
                     Bytes(&'a [u8]),
@@ -158,65 +176,78 @@ pub mod base {
                 }
 
                 thread_local! {
-                    /// The key, and the body of the request in hand.
-                    pub static HELD: RefCell<(Vec<u8>, Vec<u8>)> = RefCell::default();
+                    /// What the host holds of the call in hand: keys, and the request's body.
+                    static HELD: RefCell<(Secrets, Vec<u8>)> = RefCell::default();
                 }
 
-                pub fn has(_: &str) -> bool {
-                    true
+                /// The one secret there is.
+                pub fn give(name: &str, text: &str, encoding: &str) {
+                    let encoding = Encoding::from_name(encoding).expect("an encoding");
+                    let key =
+                        Key::decode(Zeroizing::new(text.to_owned()), encoding).expect("a key");
+                    HELD.with_borrow_mut(|held| held.0 = Secrets::new([(name.into(), vec![key])]));
+                }
+
+                /// The body of the request in hand.
+                pub fn attach(body: Vec<u8>) {
+                    HELD.with_borrow_mut(|held| held.1 = body);
+                }
+
+                pub fn has(secret: &str) -> bool {
+                    HELD.with_borrow(|(secrets, _)| secrets.has(secret))
                 }
 
                 pub fn hmac(
-                    _: &str,
+                    secret: &str,
                     algorithm: &str,
                     parts: &[Part<'_>],
                 ) -> Result<Vec<Vec<u8>>, String> {
-                    assert_eq!(algorithm, "sha256");
-                    HELD.with_borrow(|(key, body)| {
-                        let mut mac =
-                            Hmac::<Sha256>::new_from_slice(key).map_err(|it| it.to_string())?;
-                        for part in parts {
-                            mac.update(match part {
-                                Part::Bytes(bytes) => bytes,
-                                Part::Body => body,
-                            });
-                        }
-                        Ok(vec![mac.finalize().into_bytes().to_vec()])
-                    })
+                    over(parts, |secrets, parts| secrets.hmac(secret, algorithm, parts))
                 }
 
-                pub fn sign(_: &str, _: &str, _: &[Part<'_>]) -> Result<Vec<Vec<u8>>, String> {
-                    Ok(Vec::new())
+                pub fn sign(
+                    secret: &str,
+                    algorithm: &str,
+                    parts: &[Part<'_>],
+                ) -> Result<Vec<Vec<u8>>, String> {
+                    over(parts, |secrets, parts| secrets.sign(secret, algorithm, parts))
                 }
 
                 pub fn signatures(
                     secret: &str,
                     encoding: &str,
                     schemes: &[(&str, &str)],
+                    between: &str,
                     parts: &[Part<'_>],
-                ) -> Result<Vec<String>, String> {
-                    assert_eq!(encoding, "base64");
-                    let mut written = Vec::with_capacity(1);
-                    for (algorithm, before) in schemes {
-                        let made = match *algorithm {
-                            "ed25519" => sign(secret, algorithm, parts)?,
-                            _ => hmac(secret, algorithm, parts)?,
-                        };
-                        written.extend(made.iter().map(|bytes| {
-                            let mut text = String::from(*before);
-                            BASE64_STANDARD.encode_string(bytes, &mut text);
-                            text
-                        }));
-                    }
-                    Ok(written)
+                ) -> Result<String, String> {
+                    over(parts, |secrets, parts| {
+                        secrets.signatures(secret, encoding, schemes, between, parts)
+                    })
                 }
 
-                pub fn verify(_: &str, _: &str, _: &[Part<'_>], _: &[u8]) -> Result<bool, String> {
-                    Ok(false)
+                fn over<T>(parts: &[Part<'_>], by: impl FnOnce(&Secrets, &[&[u8]]) -> T) -> T {
+                    HELD.with_borrow(|(secrets, body)| {
+                        let bytes_of = parts.iter().map(|part| match part {
+                            Part::Bytes(bytes) => bytes,
+                            Part::Body => body.as_slice(),
+                        });
+                        by(secrets, &bytes_of.collect::<Vec<_>>())
+                    })
                 }
 
-                pub fn matches(_: &str, _: &str) -> Result<bool, String> {
-                    Ok(false)
+                pub fn verify(
+                    secret: &str,
+                    algorithm: &str,
+                    parts: &[Part<'_>],
+                    signature: &[u8],
+                ) -> Result<bool, String> {
+                    over(parts, |secrets, parts| {
+                        secrets.verify(secret, algorithm, parts, signature)
+                    })
+                }
+
+                pub fn matches(secret: &str, text: &str) -> Result<bool, String> {
+                    HELD.with_borrow(|(secrets, _)| secrets.matches(secret, text))
                 }
             }
 

@@ -1,4 +1,4 @@
-//! Two plugins and the SDK they stand on, the same source as the guests', with the
+//! Some plugins and the SDK they stand on, the same source as the guests', with the
 //! host's functions in this process instead of on the other side of a boundary.
 //! `make bench` holds a guest's time against it.
 
@@ -14,10 +14,14 @@ mod description;
 mod event;
 #[path = "../../../host/src/json.rs"]
 mod host_json;
+#[path = "../../../host/src/plugin/secrets.rs"]
+mod host_secrets;
 #[path = "../../../plugins/sdk/src/inbound.rs"]
 mod inbound;
 #[path = "../../../plugins/sdk/src/json.rs"]
 pub mod json;
+#[path = "../../../plugins/sdk/src/rfc3339.rs"]
+pub mod rfc3339;
 #[path = "../../../plugins/sdk/src/roles.rs"]
 mod roles;
 #[path = "../../../plugins/sdk/src/secrets.rs"]
@@ -65,7 +69,11 @@ macro_rules! export_role {
     ($plugin:ty, $other:ident) => {};
 }
 
+#[path = "../../../plugins/bigcommerce-b2b/src/lib.rs"]
+pub mod bigcommerce_b2b;
 #[path = "../../../plugins/buildr/src/lib.rs"]
 pub mod buildr;
+#[path = "../../../plugins/ordermentum/src/lib.rs"]
+pub mod ordermentum;
 #[path = "../../../plugins/standard-webhooks/src/lib.rs"]
 pub mod signing;

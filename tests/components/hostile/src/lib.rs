@@ -91,7 +91,12 @@ impl Hostile {
             "hmac-of-much" => drop(secrets::hmac("key", "sha256", &self.much())),
             "signatures-of-much" => {
                 let schemes = vec![("sha256", ""); self.count];
-                drop(secrets::signatures("key", "hex", &schemes, &self.much()));
+                drop(secrets::signatures("key", "hex", &schemes, "", &self.much()));
+            }
+            "signatures-amid-much" => {
+                let much = "m".repeat(self.count);
+                let schemes = [("sha256", much.as_str()); 8];
+                drop(secrets::signatures("key", "hex", &schemes, &much, &[Part::Body]));
             }
             "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
             "verify-much" => drop(secrets::verify("pair", "ed25519", &self.much(), &[0; 64])),
