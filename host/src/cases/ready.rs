@@ -26,12 +26,12 @@ use crate::route::Route;
 pub(super) enum Ready<'a> {
     Receive { bound: Bound, request: Arc<Inbound> },
     Accept { bound: Bound, component: &'a Component, event: EventView },
-    Send(Box<Send<'a>>),
+    Send(Box<Sending<'a>>),
     Answer(Box<Asked<'a>>),
 }
 
 /// An event for a route of this plugin alone.
-pub(super) struct Send<'a> {
+pub(super) struct Sending<'a> {
     component: &'a Component,
     route: Route,
     event: Arc<Event>,
@@ -68,7 +68,7 @@ impl<'a> Ready<'a> {
     ) -> anyhow::Result<Self> {
         let event = Arc::new(case.event.clone().event(folder)?);
         let (at, route) = (time(&case.at)?, route(component, &bound, case)?);
-        Ok(Self::Send(Box::new(Send { component, route, event, at, keep })))
+        Ok(Self::Send(Box::new(Sending { component, route, event, at, keep })))
     }
 
     pub(super) fn answer(
@@ -102,7 +102,7 @@ impl<'a> Ready<'a> {
     }
 }
 
-impl Send<'_> {
+impl Sending<'_> {
     async fn sent(&self) -> Made {
         match pipeline::prepare(&self.route, &self.event, self.at).await {
             Ok(found) => Made::Request {
