@@ -16,9 +16,6 @@ const PARTS_BYTES_MAX: usize = 64 << 10;
 /// Ways to sign in one call: twice as many as there are algorithms.
 const SCHEMES_MAX: usize = 8;
 
-/// What stands before a signature, or between two: it is written once for each.
-const AROUND_BYTES_MAX: usize = 256;
-
 type Guest<'a> = StoreContextMut<'a, Call>;
 
 /// A stretch of what is signed.
@@ -77,7 +74,7 @@ fn codes(
     Ok((parts.and_then(|parts| by(&guest.data().secrets, &secret, &algorithm, &parts)),))
 }
 
-/// What stands before a signature.
+/// An algorithm, and what stands before its signatures.
 type Scheme = (WasmStr, WasmStr);
 
 fn signatures(
@@ -97,11 +94,6 @@ fn signatures(
     let (secret, encoding, between) = (text(&secret)?, text(&encoding)?, text(&between)?);
     let scheme = |(algorithm, before): &Scheme| Ok((text(algorithm)?, text(before)?));
     let schemes = schemes.iter().map(scheme).collect::<wasmtime::Result<Vec<_>>>()?;
-    let around = schemes.iter().map(|(_, before)| before.len()).fold(between.len(), usize::max);
-    if around > AROUND_BYTES_MAX {
-        let message = format!("more than {AROUND_BYTES_MAX} bytes before or between signatures");
-        return Ok((Err(message),));
-    }
     let secrets = &guest.data().secrets;
     let made = bytes_of(&guest, &parts)
         .and_then(|parts| secrets.signatures(&secret, &encoding, &schemes, &between, &parts));

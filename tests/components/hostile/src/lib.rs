@@ -93,11 +93,6 @@ impl Hostile {
                 let schemes = vec![("sha256", ""); self.count];
                 drop(secrets::signatures("key", "hex", &schemes, "", &self.much()));
             }
-            "signatures-amid-much" => {
-                let much = "m".repeat(self.count);
-                let schemes = [("sha256", much.as_str()); 8];
-                drop(secrets::signatures("key", "hex", &schemes, &much, &[Part::Body]));
-            }
             "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
             "verify-much" => drop(secrets::verify("pair", "ed25519", &self.much(), &[0; 64])),
             _ => {}
