@@ -348,7 +348,8 @@ fn a_node_that_was_stopped_makes_no_attempt_that_is_another_s_by_now() {
 #[test]
 fn a_subscription_made_changed_or_deleted_at_one_node_is_so_at_all() {
     let (receiver, other) = (Receiver::ok(), Receiver::ok());
-    let hub = hub(&shared().database());
+    let url = shared().database();
+    let hub = hub(&url);
     let nodes = nodes(&hub);
     let wanted = json!({ "types": ["order.*"], "url": receiver.url("/") });
     let made = ask(nodes[0].admin, "POST", "/v1/subscriptions", &wanted);
@@ -384,6 +385,19 @@ fn a_subscription_made_changed_or_deleted_at_one_node_is_so_at_all() {
     });
     let again = ask(nodes[1].admin, "POST", "/v1/subscriptions", &wanted);
     assert_eq!(again["number"], 2);
+    // Nor does it wait for a node that took the lane before it heard, and forgot it then.
+    let sql = |text: &str| shared().sql(name(&url), text);
+    for lease in sql("SELECT lease FROM nodes").lines() {
+        let route = "(SELECT route FROM deliveries ORDER BY id DESC LIMIT 1)";
+        sql(&format!(
+            "INSERT INTO lanes (route, lease, epoch) SELECT {route}, {lease}, 1
+                 ON CONFLICT (route) DO UPDATE SET lease = excluded.lease;
+             UPDATE deliveries SET status = 0, lease = NULL, due = 0 WHERE route = {route}"
+        ));
+        eventually("it to end", || {
+            (sql("SELECT count(*) FROM deliveries WHERE status = 0") == "0").then_some(())
+        });
+    }
 }
 
 #[test]

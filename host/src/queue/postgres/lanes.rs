@@ -36,7 +36,7 @@ struct Known {
     held: HashMap<Arc<str>, Floor>,
     /// Taken, and their lane in this process does not know yet.
     taken: HashMap<Arc<str>, Taken>,
-    /// Nobody's though something waits, since when.
+    /// Nobody sees to them though something waits, since when.
     free: HashMap<Arc<str>, Instant>,
 }
 
@@ -51,7 +51,7 @@ const TAKE: &str = "
         SELECT route, lease, 1 FROM unnest($1::int[]) route,
             (SELECT lease FROM nodes WHERE number = $2 AND lease = $3 FOR KEY SHARE) node
         ON CONFLICT (route) DO UPDATE SET lease = excluded.lease, epoch = lanes.epoch + 1
-            WHERE lanes.lease IS NULL
+            WHERE lanes.lease IS NULL OR lanes.lease = excluded.lease
         RETURNING route, spent, unsure)
     SELECT r.text, u.text, failing_since, disabled_since, reason, rest_until, rest_cause, change,
         spent, unsure
@@ -102,7 +102,7 @@ impl Lanes {
     }
 
     /// A look has found this.
-    pub(super) fn lower(&self, waiting: &[(Waiting, bool)]) {
+    pub(super) fn lower(&self, waiting: &[(Waiting, Option<i64>)]) {
         let mut known = self.0.lock();
         for (Waiting { route, first_due }, _) in waiting {
             if let Some(it) = known.held.get_mut(route) {
@@ -217,12 +217,18 @@ impl Lanes {
         Ok(known.held.keys().filter(|it| !known.is_chosen(it)).cloned().collect())
     }
 
-    /// Something due waits for these routes; with each, whether somebody has its lane.
+    /// Something due waits for these routes; with each, who has its lane.
     /// Returns those that this node is to see to, and those that nobody has seen to.
-    pub(super) fn wait(&self, due: Vec<(Arc<str>, bool)>) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+    pub(super) fn wait(&self, due: Vec<(Arc<str>, Option<i64>)>) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
         let mut known = self.0.lock();
         let now = Instant::now();
-        let free = due.iter().filter(|(_, is_held)| !is_held).map(|(route, _)| route);
+        let is_free = |route: &Arc<str>, holder: Option<i64>| match holder {
+            // Taken for a subscription whose end was heard of only then: nobody's as well.
+            Some(lease) => lease == known.own && !known.held.contains_key(route),
+            None => true,
+        };
+        let free = due.iter().filter(|(route, holder)| is_free(route, *holder));
+        let free = free.map(|(route, _)| route);
         let since = |it: &Arc<str>| known.free.get(it).copied().unwrap_or(now);
         let free = free.map(|it| (it.clone(), since(it))).collect();
         known.free = free;

@@ -111,8 +111,8 @@ pub(super) async fn claim(
 
 /// The routes that have something waiting, and when the first of it is due. The index is
 /// walked from route to route, however much waits for each.
-/// With each, whether a node has its lane.
-pub(super) async fn waiting(session: &Session) -> Result<Vec<(Waiting, bool)>, QueueError> {
+/// With each, the lease of the node that has its lane.
+pub(super) async fn waiting(session: &Session) -> Result<Vec<(Waiting, Option<i64>)>, QueueError> {
     let sql = "
         WITH RECURSIVE first AS (
             (SELECT route, due FROM deliveries
@@ -122,7 +122,7 @@ pub(super) async fn waiting(session: &Session) -> Result<Vec<(Waiting, bool)>, Q
                 SELECT route, due FROM deliveries
                 WHERE status = 0 AND lease IS NULL AND due < $1 AND route > first.route
                 ORDER BY route, due LIMIT 1) next)
-        SELECT r.text, first.due, l.lease IS NOT NULL FROM first
+        SELECT r.text, first.due, l.lease FROM first
         JOIN labels r ON r.id = first.route LEFT JOIN lanes l ON l.route = first.route";
     let rows = session.client.query(sql, &[&PARKED]).await?;
     let waiting = rows.iter().map(|row| {

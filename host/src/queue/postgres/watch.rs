@@ -207,8 +207,7 @@ impl Watch {
         self.lanes.lower(&waiting);
         let at = clock::steady();
         let due = waiting.into_iter().filter(|(it, _)| it.first_due <= at);
-        let (ours, overdue) =
-            self.lanes.wait(due.map(|(it, is_held)| (it.route, is_held)).collect());
+        let (ours, overdue) = self.lanes.wait(due.map(|(it, holder)| (it.route, holder)).collect());
         for route in overdue {
             subscriptions::bury_lost(session, &route, at).await?;
         }
