@@ -328,8 +328,8 @@ mod tests {
     use plugpost_plugin::webhook_api::StandIn;
     use serde_json::json;
 
+    use super::super::Settings;
     use super::*;
-    use crate::Settings;
 
     fn plugin() -> Ordermentum {
         Ordermentum(Settings { username: None, headers: Default::default() })
