@@ -214,9 +214,9 @@ pub(crate) struct IdText([u8; 17]);
 impl IdText {
     pub(crate) fn new(prefix: &str, id: u64) -> Self {
         let mut text = [0; 17];
-        for (place, byte) in text.iter_mut().zip(prefix.bytes().chain(id_digits(id))) {
-            *place = byte;
-        }
+        let (before, digits) = text.split_at_mut(4);
+        before.iter_mut().zip(prefix.bytes()).for_each(|(place, byte)| *place = byte);
+        digits.copy_from_slice(&id_digits(id));
         Self(text)
     }
 }

@@ -282,6 +282,7 @@ fn a_source_that_goes_wrong_refuses_what_it_was_asked() {
         ("grow", 0, 503, "plugin.memory"),
         ("trap", 0, 503, "plugin.trap"),
         ("refuse", 0, 400, "never"),
+        ("id-of-none", 0, 400, "only an outgoing request has an id"),
         ("many-events", 1001, 413, "more than 1000 events"),
         ("many-events", 1_000_000, 503, "plugin."),
         ("forged-type", 0, 400, "no control characters"),

@@ -19,7 +19,7 @@ use super::secrets::Secrets;
 use super::signing;
 use super::text::printable;
 use super::wasi::Wasi;
-use crate::clock::UnixMs;
+use crate::clock::{IdText, UnixMs};
 use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE, is_own};
 use crate::json;
 use crate::subscription::desk::{Caller, Excess};
@@ -88,6 +88,14 @@ impl Input {
             Self::Event(it) => &it.data,
             Self::Inbound(it) | Self::Api(it, _) => &it.body,
             Self::Outgoing(it) => &it.body,
+        }
+    }
+
+    /// What stays the same over all attempts to send it.
+    pub(super) fn outgoing_id(&self) -> Option<IdText> {
+        match self {
+            Self::Outgoing(it) => Some(it.event.id.text()),
+            _ => None,
         }
     }
 }
@@ -309,7 +317,7 @@ impl requests::HostInbound for Call {
 
 impl requests::HostOutgoing for Call {
     fn id(&mut self, _: Resource<OutgoingHandle>) -> String {
-        self.outgoing().map(|it| (*it.event.id.text()).into()).unwrap_or_default()
+        self.input.outgoing_id().map(|it| (*it).into()).unwrap_or_default()
     }
 
     fn time(&mut self, _: Resource<OutgoingHandle>) -> u64 {

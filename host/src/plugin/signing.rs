@@ -4,7 +4,7 @@
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 
-use super::imports::Call;
+use super::imports::{Call, Input};
 use super::secrets::Secrets;
 
 /// Its name, as components import it.
@@ -26,6 +26,18 @@ enum Part {
     Bytes(WasmList<u8>),
     #[component(name = "body")]
     Body,
+}
+
+/// A stretch of what is signed as one text.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum Piece {
+    #[component(name = "bytes")]
+    Bytes(WasmList<u8>),
+    #[component(name = "body")]
+    Body,
+    #[component(name = "id")]
+    Id,
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
@@ -79,12 +91,12 @@ type Scheme = (WasmStr, WasmStr);
 
 fn signatures(
     guest: Guest<'_>,
-    (secret, encoding, schemes, between, parts): (
+    (secret, encoding, schemes, between, pieces): (
         WasmStr,
         WasmStr,
         Vec<Scheme>,
         WasmStr,
-        Vec<Part>,
+        Vec<Piece>,
     ),
 ) -> Said<String> {
     if schemes.len() > SCHEMES_MAX {
@@ -94,22 +106,34 @@ fn signatures(
     let (secret, encoding, between) = (text(&secret)?, text(&encoding)?, text(&between)?);
     let scheme = |(algorithm, before): &Scheme| Ok((text(algorithm)?, text(before)?));
     let schemes = schemes.iter().map(scheme).collect::<wasmtime::Result<Vec<_>>>()?;
-    let secrets = &guest.data().secrets;
-    let made = bytes_of(&guest, &parts)
-        .and_then(|parts| secrets.signatures(&secret, &encoding, &schemes, &between, &parts));
+    let Call { secrets, input, .. } = guest.data();
+    let id = input.outgoing_id();
+    let bytes_of = |piece: &Piece| match piece {
+        Piece::Bytes(bytes) => Some(bytes.as_le_slice(&guest)),
+        Piece::Body => Some(input.body()),
+        Piece::Id => id.as_deref().map(str::as_bytes),
+    };
+    let made = (pieces.iter().map(bytes_of).collect::<Option<Vec<_>>>())
+        .ok_or_else(|| "only an outgoing request has an id".to_owned())
+        .and_then(|pieces| bounded(pieces, input))
+        .and_then(|pieces| secrets.signatures(&secret, &encoding, &schemes, &between, &pieces));
     Ok((made,))
 }
 
-/// What is to be signed. A deadline does not reach into a host call, so what
-/// one call can ask for is bounded: every scheme signs the body once.
+/// What is to be signed.
 fn bytes_of<'a>(guest: &'a Guest<'_>, parts: &[Part]) -> Result<Vec<&'a [u8]>, String> {
-    let body = guest.data().input.body();
+    let input = &guest.data().input;
     let bytes_of = |part: &Part| match part {
         Part::Bytes(bytes) => bytes.as_le_slice(guest),
-        Part::Body => body,
+        Part::Body => input.body(),
     };
-    let parts: Vec<_> = parts.iter().map(bytes_of).collect();
-    let bytes_max = 2 * body.len() + PARTS_BYTES_MAX;
+    bounded(parts.iter().map(bytes_of).collect(), input)
+}
+
+/// A deadline does not reach into a host call, so what one call can ask for is
+/// bounded: every scheme signs the body once.
+fn bounded<'a>(parts: Vec<&'a [u8]>, input: &Input) -> Result<Vec<&'a [u8]>, String> {
+    let bytes_max = 2 * input.body().len() + PARTS_BYTES_MAX;
     match parts.iter().map(|it| it.len()).sum::<usize>() > bytes_max {
         true => Err(format!("the parts have more than {bytes_max} bytes")),
         false => Ok(parts),

@@ -196,10 +196,11 @@ impl Transform for BigcommerceB2b {
             }
             return Err(Failure::unknown_type("BigCommerce B2B Edition", &scope));
         }
-        if is_envelope(event, &scope) {
+        let [data, of_its_own @ ..] = event.fields_at(["", "/scope", "/store_id", "/data"]);
+        if is_envelope(of_its_own, &scope) {
             return Ok(Message::unchanged());
         }
-        self.envelope(event, &scope, &event.json()?)
+        self.envelope(event, &scope, &data.ok_or_else(Failure::not_json)?)
     }
 }
 
@@ -260,8 +261,8 @@ fn duplicate_key(request: &Inbound, scope: &str, subject: Option<&str>) -> Optio
     Some(format!("{scope} {} {created_at} {hash}", subject.unwrap_or_default()))
 }
 
-fn is_envelope(event: &Event, scope: &str) -> bool {
-    let [said, store_id, data] = event.fields_at(["/scope", "/store_id", "/data"]);
+/// The data has what an envelope has, and its scope is the event's type.
+fn is_envelope([said, store_id, data]: [Option<String>; 3], scope: &str) -> bool {
     said.and_then(|it| json::text(&it)).is_some_and(|it| it == scope)
         && store_id.is_some_and(|it| it.starts_with('"'))
         && data.is_some()

@@ -15,7 +15,7 @@ impl Event {
 
     /// The whole data as its JSON text; a failure when it is not JSON.
     pub fn json(&self) -> Result<String, Failure> {
-        self.field("").ok_or_else(|| Failure::reject("not-json", "the event's data is not JSON"))
+        self.field("").ok_or_else(Failure::not_json)
     }
 }
 

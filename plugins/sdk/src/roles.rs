@@ -123,6 +123,11 @@ impl Failure {
         Self::reject("unknown-type", format!("{platform} has no event type {event_type}"))
     }
 
+    /// The event's data is not JSON, and no later attempt will find it so.
+    pub fn not_json() -> Self {
+        Self::reject("not-json", "the event's data is not JSON")
+    }
+
     /// A later attempt may succeed.
     pub fn retry(code: &str, message: impl Into<String>) -> Self {
         Self { retry: true, code: code.into(), message: message.into() }

@@ -4,7 +4,7 @@ use crate::bindings::base::plugpost::plugin::secrets as wit;
 use crate::bindings::base::plugpost::plugin::types::{BasicCredentials, SecretValue};
 use crate::{Header, HeaderValue};
 
-pub use wit::Part;
+pub use wit::{Part, Piece};
 
 /// True when the route or source gives a secret of this name.
 pub fn has(secret: &str) -> bool {
@@ -32,9 +32,9 @@ pub fn signatures(
     encoding: &str,
     schemes: &[(&str, &str)],
     between: &str,
-    parts: &[Part<'_>],
+    pieces: &[Piece<'_>],
 ) -> Result<String, String> {
-    wit::signatures(secret, encoding, schemes, between, parts)
+    wit::signatures(secret, encoding, schemes, between, pieces)
 }
 
 /// True when the code or signature fits any active version of the key.

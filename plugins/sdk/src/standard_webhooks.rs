@@ -7,7 +7,7 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
-use crate::secrets::{self, Part};
+use crate::secrets::{self, Part, Piece};
 use crate::{Failure, Header, Inbound, Outgoing, Rejection};
 
 /// How far a sender's clock may be off, in either direction: what the
@@ -61,7 +61,7 @@ impl Scheme<'_> {
             return Err(Rejection::unauthorized("the message id contains a full stop"));
         }
 
-        let before = before_the_body(&id, &timestamp);
+        let before = [&id, ".", &timestamp, "."].concat();
         let parts = [Part::Bytes(before.as_bytes()), Part::Body];
         for signature in signatures.split(' ').take(SIGNATURES_MAX) {
             let Some((version, encoded)) = signature.split_once(',') else { continue };
@@ -80,24 +80,26 @@ impl Scheme<'_> {
         Err(Rejection::unauthorized("no signature fits"))
     }
 
-    /// The three headers for an outgoing request: a signature for every active
-    /// version of the key.
+    /// The headers for an outgoing request: a signature for every active version of the
+    /// key. The id is not among them where it is called `webhook-id`: the host sends that.
     pub fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
-        let id = request.id();
         let timestamp = (request.time() / 1000).to_string();
-        let before = before_the_body(&id, &timestamp);
-        let parts = [Part::Bytes(before.as_bytes()), Part::Body];
+        let between = [".", &timestamp, "."].concat();
+        let pieces = [Piece::Id, Piece::Bytes(between.as_bytes()), Piece::Body];
         let schemes = [("sha256", "v1,"), ("ed25519", "v1a,")];
-        let signatures = secrets::signatures(self.secret, "base64", &schemes, " ", &parts)
+        let signatures = secrets::signatures(self.secret, "base64", &schemes, " ", &pieces)
             .map_err(|error| Failure::retry("key", error))?;
         if signatures.is_empty() {
             return Err(Failure::retry("key", "no version of the key can sign"));
         }
-        Ok(vec![
-            Header::text(self.headers.id, id),
+        let mut headers = vec![
             Header::text(self.headers.timestamp, timestamp),
             Header::text(self.headers.signature, signatures),
-        ])
+        ];
+        if self.headers.id != Headers::WEBHOOK.id {
+            headers.push(Header::text(self.headers.id, request.id()));
+        }
+        Ok(headers)
     }
 
     fn check_age(&self, timestamp: &str, now_s: u64) -> Result<(), Rejection> {
@@ -119,9 +121,4 @@ impl Scheme<'_> {
 fn sent(request: &Inbound, name: &str) -> Result<String, Rejection> {
     (request.header(name).filter(|value| !value.is_empty()))
         .ok_or_else(|| Rejection::unauthorized(format!("the header {name} is missing")))
-}
-
-/// What is signed before the body. In one piece: each costs the host a look.
-fn before_the_body(id: &str, timestamp: &str) -> String {
-    [id, ".", timestamp, "."].concat()
 }

@@ -175,9 +175,22 @@ pub mod base {
                     Body,
                 }
 
+                pub enum Piece<'a> {
+                    Bytes(&'a [u8]),
+                    Body,
+                    Id,
+                }
+
+                /// What the host holds of the call in hand.
+                #[derive(Default)]
+                struct Held {
+                    secrets: Secrets,
+                    body: Vec<u8>,
+                    id: String,
+                }
+
                 thread_local! {
-                    /// What the host holds of the call in hand: keys, and the request's body.
-                    static HELD: RefCell<(Secrets, Vec<u8>)> = RefCell::default();
+                    static HELD: RefCell<Held> = RefCell::default();
                 }
 
                 /// The one secret there is.
@@ -185,16 +198,23 @@ pub mod base {
                     let encoding = Encoding::from_name(encoding).expect("an encoding");
                     let key =
                         Key::decode(Zeroizing::new(text.to_owned()), encoding).expect("a key");
-                    HELD.with_borrow_mut(|held| held.0 = Secrets::new([(name.into(), vec![key])]));
+                    HELD.with_borrow_mut(|held| {
+                        held.secrets = Secrets::new([(name.into(), vec![key])]);
+                    });
                 }
 
                 /// The body of the request in hand.
                 pub fn attach(body: Vec<u8>) {
-                    HELD.with_borrow_mut(|held| held.1 = body);
+                    HELD.with_borrow_mut(|held| held.body = body);
+                }
+
+                /// The id of the request in hand.
+                pub fn identify(id: &str) {
+                    HELD.with_borrow_mut(|held| held.id = id.to_owned());
                 }
 
                 pub fn has(secret: &str) -> bool {
-                    HELD.with_borrow(|(secrets, _)| secrets.has(secret))
+                    HELD.with_borrow(|held| held.secrets.has(secret))
                 }
 
                 pub fn hmac(
@@ -218,20 +238,26 @@ pub mod base {
                     encoding: &str,
                     schemes: &[(&str, &str)],
                     between: &str,
-                    parts: &[Part<'_>],
+                    pieces: &[Piece<'_>],
                 ) -> Result<String, String> {
-                    over(parts, |secrets, parts| {
-                        secrets.signatures(secret, encoding, schemes, between, parts)
+                    HELD.with_borrow(|held| {
+                        let bytes_of = pieces.iter().map(|piece| match piece {
+                            Piece::Bytes(bytes) => bytes,
+                            Piece::Body => held.body.as_slice(),
+                            Piece::Id => held.id.as_bytes(),
+                        });
+                        let pieces: Vec<_> = bytes_of.collect();
+                        held.secrets.signatures(secret, encoding, schemes, between, &pieces)
                     })
                 }
 
                 fn over<T>(parts: &[Part<'_>], by: impl FnOnce(&Secrets, &[&[u8]]) -> T) -> T {
-                    HELD.with_borrow(|(secrets, body)| {
+                    HELD.with_borrow(|held| {
                         let bytes_of = parts.iter().map(|part| match part {
                             Part::Bytes(bytes) => bytes,
-                            Part::Body => body.as_slice(),
+                            Part::Body => held.body.as_slice(),
                         });
-                        by(secrets, &bytes_of.collect::<Vec<_>>())
+                        by(&held.secrets, &bytes_of.collect::<Vec<_>>())
                     })
                 }
 
@@ -247,7 +273,7 @@ pub mod base {
                 }
 
                 pub fn matches(secret: &str, text: &str) -> Result<bool, String> {
-                    HELD.with_borrow(|(secrets, _)| secrets.matches(secret, text))
+                    HELD.with_borrow(|held| held.secrets.matches(secret, text))
                 }
             }
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::hint::black_box;
 
-use plugpost_plugin::secrets::{self, Part};
+use plugpost_plugin::secrets::{self, Part, Piece};
 use plugpost_plugin::{
     Auth, Body, Description, Encoding, Event, Failure, Filter, Header, Inbound, Message, Outgoing,
     Plugin, Problem, Received, Rejection, Source, Transform, export, log,
@@ -91,7 +91,12 @@ impl Hostile {
             "hmac-of-much" => drop(secrets::hmac("key", "sha256", &self.much())),
             "signatures-of-much" => {
                 let schemes = vec![("sha256", ""); self.count];
-                drop(secrets::signatures("key", "hex", &schemes, "", &self.much()));
+                let much: Vec<_> = (0..self.count).map(|_| Piece::Body).collect();
+                drop(secrets::signatures("key", "hex", &schemes, "", &much));
+            }
+            "id-of-none" => {
+                secrets::signatures("key", "hex", &[("sha256", "")], "", &[Piece::Id])
+                    .map_err(|error| Failure::reject("refused", error))?;
             }
             "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
             "verify-much" => drop(secrets::verify("pair", "ed25519", &self.much(), &[0; 64])),
