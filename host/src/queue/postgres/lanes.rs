@@ -218,24 +218,16 @@ impl Lanes {
     }
 
     /// Something due waits for these routes; with each, who has its lane.
-    /// Returns those that this node is to see to, and those that nobody has seen to.
-    pub(super) fn wait(&self, due: Vec<(Arc<str>, Option<i64>)>) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+    /// Returns those that this node is to see to.
+    pub(super) fn wait(&self, due: Vec<(Arc<str>, Option<i64>)>) -> Vec<Arc<str>> {
         let mut known = self.0.lock();
         let now = Instant::now();
-        let is_free = |route: &Arc<str>, holder: Option<i64>| match holder {
-            // Taken for a subscription whose end was heard of only then: nobody's as well.
-            Some(lease) => lease == known.own && !known.held.contains_key(route),
-            None => true,
-        };
-        let free = due.iter().filter(|(route, holder)| is_free(route, *holder));
-        let free = free.map(|(route, _)| route);
+        let free = due.iter().filter(|(_, holder)| holder.is_none()).map(|(route, _)| route);
         let since = |it: &Arc<str>| known.free.get(it).copied().unwrap_or(now);
         let free = free.map(|it| (it.clone(), since(it))).collect();
         known.free = free;
         let ours = due.into_iter().map(|(route, _)| route);
-        let ours = ours.filter(|it| known.held.contains_key(it) || known.may_take(it)).collect();
-        let overdue = known.free.keys().filter(|it| known.is_overdue(it));
-        (ours, overdue.cloned().collect())
+        ours.filter(|it| known.held.contains_key(it) || known.may_take(it)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Subscriptions, as statements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use tokio_postgres::{GenericClient, Row};
 
@@ -91,18 +92,29 @@ pub(super) async fn changed(
     Ok((ChangedSubscriptions { put, deleted }, last))
 }
 
-/// End what still waits by one that is gone: a node that did not know yet has promised it.
+/// End what still waits by those of these routes that are subscriptions and gone: a node
+/// that did not know yet has promised it. One that did not know yet may have taken the lane
+/// as well. Returns them.
 pub(super) async fn bury_lost(
     session: &Session,
-    route: &str,
+    routes: impl Iterator<Item = &Arc<str>>,
     now: UnixMs,
-) -> Result<(), QueueError> {
-    let Ok(id) = route.parse::<SubscriptionId>() else { return Ok(()) };
-    let sql = "SELECT FROM subscriptions WHERE id = $1";
-    if session.client.query_opt(sql, &[&id.0.to_be_bytes().as_slice()]).await?.is_none() {
-        bury(&session.client, route, now).await?;
+) -> Result<Vec<Arc<str>>, QueueError> {
+    let client = &session.client;
+    let id = |route: &Arc<str>| Some((route.parse::<SubscriptionId>().ok()?, route.clone()));
+    let mut lost: HashMap<SubscriptionId, Arc<str>> = routes.filter_map(id).collect();
+    if lost.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let ids: Vec<[u8; 16]> = lost.keys().map(|it| it.0.to_be_bytes()).collect();
+    let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
+    for row in client.query("SELECT id FROM subscriptions WHERE id = ANY($1)", &[&ids]).await? {
+        lost.remove(&id_of(&row)?);
+    }
+    for route in lost.values() {
+        bury(client, route, now).await?;
+    }
+    Ok(lost.into_values().collect())
 }
 
 /// What a plugin noted of a tenant.
@@ -162,13 +174,13 @@ async fn delete(
     let sql =
         "DELETE FROM endpoints WHERE route = (SELECT id FROM labels WHERE md5(text) = md5($1))";
     client.execute(sql, &[&route]).await?;
-    let sql = "DELETE FROM lanes WHERE route = (SELECT id FROM labels WHERE md5(text) = md5($1))";
-    client.execute(sql, &[&route]).await?;
     bury(client, &route, now).await
 }
 
-/// What waits by a route that will not come back.
+/// What waits by a route that will not come back, and its lane.
 async fn bury(client: &impl GenericClient, route: &str, now: UnixMs) -> Result<(), QueueError> {
+    let sql = "DELETE FROM lanes WHERE route = (SELECT id FROM labels WHERE md5(text) = md5($1))";
+    client.execute(sql, &[&route]).await?;
     let sql = "UPDATE deliveries SET status = 3, due = $2, error = $3
                WHERE route = (SELECT id FROM labels WHERE md5(text) = md5($1))
                    AND status = 0 AND lease IS NULL";

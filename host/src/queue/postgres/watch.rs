@@ -207,11 +207,14 @@ impl Watch {
         self.lanes.lower(&waiting);
         let at = clock::steady();
         let due = waiting.into_iter().filter(|(it, _)| it.first_due <= at);
-        let (ours, overdue) = self.lanes.wait(due.map(|(it, holder)| (it.route, holder)).collect());
-        for route in overdue {
-            subscriptions::bury_lost(session, &route, at).await?;
-        }
-        self.hand_over(ours);
+        let mut due: Vec<_> = due.map(|(it, holder)| (it.route, holder)).collect();
+        // What another node has is that node's to look after.
+        let own = self.node.lock().lease.0;
+        let seen_to = due.iter().filter(|(_, holder)| holder.is_none_or(|it| it == own));
+        let lost = subscriptions::bury_lost(session, seen_to.map(|(route, _)| route), at).await?;
+        due.retain(|(route, _)| !lost.contains(route));
+        lost.iter().for_each(|it| self.lanes.forget(it));
+        self.hand_over(self.lanes.wait(due));
         Ok(())
     }
 
