@@ -128,7 +128,7 @@ fn cost(section: &mut Section, plugin: &Plugin, size: &str, data: &str) {
     };
     secrets::give(secret, text, encoding);
     secrets::attach(data.as_bytes().into());
-    secrets::identify(&event.id);
+    secrets::identify(&outgoing());
     let call = (plugin.call)(plugin.settings);
     let rounds = (0..ROUNDS).map(|_| (guest(plugin.name, folder.path()), native(&event, &call)));
     let (guests, natives): (Vec<_>, Vec<_>) = rounds.unzip();

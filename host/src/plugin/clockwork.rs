@@ -91,7 +91,9 @@ impl Clockwork {
     /// Keep the clock ticking until the guard is dropped.
     pub(super) fn ticking(&self, turn: Turn) -> Ticking<'_> {
         let steps_aside = turn == Turn::Aside;
-        self.clock.aside.fetch_add(steps_aside.into(), Ordering::Relaxed);
+        if steps_aside {
+            self.clock.aside.fetch_add(1, Ordering::Relaxed);
+        }
         self.clock.running.fetch_add(1, Ordering::SeqCst);
         if self.clock.parked.load(Ordering::SeqCst) {
             self.wake();
@@ -183,7 +185,9 @@ pub(super) struct Ticking<'a> {
 
 impl Drop for Ticking<'_> {
     fn drop(&mut self) {
-        self.clock.aside.fetch_sub(self.steps_aside.into(), Ordering::Relaxed);
+        if self.steps_aside {
+            self.clock.aside.fetch_sub(1, Ordering::Relaxed);
+        }
         self.clock.running.fetch_sub(1, Ordering::SeqCst);
     }
 }

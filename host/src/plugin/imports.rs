@@ -91,6 +91,16 @@ impl Input {
         }
     }
 
+    /// When it happened, was received, or is sent.
+    pub(super) fn time(&self) -> UnixMs {
+        match self {
+            Self::None => UnixMs::default(),
+            Self::Event(it) => it.event.time,
+            Self::Inbound(it) | Self::Api(it, _) => it.time,
+            Self::Outgoing(it) => it.time,
+        }
+    }
+
     /// What stays the same over all attempts to send it.
     pub(super) fn outgoing_id(&self) -> Option<IdText> {
         match self {

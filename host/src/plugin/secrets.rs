@@ -19,6 +19,15 @@ use zeroize::Zeroizing;
 #[derive(Default)]
 pub(crate) struct Secrets(Vec<(Box<str>, Vec<Key>)>);
 
+/// What is signed, stretch by stretch.
+pub(crate) trait Parts<'a>: Iterator<Item = &'a [u8]> + Clone {}
+
+impl<'a, T: Iterator<Item = &'a [u8]> + Clone> Parts<'a> for T {}
+
+fn each<'a>(parts: &[&'a [u8]]) -> impl Parts<'a> {
+    parts.iter().copied()
+}
+
 /// How the text of a secret becomes key bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -177,18 +186,18 @@ impl Secrets {
     }
 
     fn codes(&self, name: &str, algorithm: &str, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>, String> {
-        let codes = self.versions(name)?.iter().map(|key| key.code(algorithm, parts));
+        let codes = self.versions(name)?.iter().map(|key| key.code(algorithm, each(parts)));
         codes.filter_map(|it| it.map(|it| it.map(|it| it.to_vec())).transpose()).collect()
     }
 
     /// As one text: algorithm by algorithm, each signature with what stands before it.
-    pub(crate) fn signatures(
+    pub(crate) fn signatures<'a>(
         &self,
         name: &str,
         encoding: &str,
         schemes: &[(impl AsRef<str>, impl AsRef<str>)],
         between: &str,
-        parts: &[&[u8]],
+        parts: impl Parts<'a>,
     ) -> Result<String, String> {
         let write: fn(&[u8], &mut String) = match encoding {
             "base64" => |bytes, text| BASE64_STANDARD.encode_string(bytes, text),
@@ -201,7 +210,7 @@ impl Secrets {
         let mut text = String::new();
         for (algorithm, before) in schemes {
             for key in self.versions(name)? {
-                let Some(code) = key.code(algorithm.as_ref(), parts)? else { continue };
+                let Some(code) = key.code(algorithm.as_ref(), parts.clone())? else { continue };
                 let around = [if text.is_empty() { "" } else { between }, before.as_ref()];
                 // Hexadecimal takes two characters for a byte, the others fewer.
                 text.reserve(around[0].len() + around[1].len() + 2 * code.len());
@@ -228,7 +237,7 @@ impl Secrets {
                 }
                 (Material::Symmetric(bytes), "sha1" | "sha256" | "sha512") => {
                     // Slices of different length are unequal: nothing is cut to the shorter.
-                    mac(algorithm, bytes, parts)?.ct_eq(signature).into()
+                    mac(algorithm, bytes, each(parts))?.ct_eq(signature).into()
                 }
                 (_, ED25519 | "sha1" | "sha256" | "sha512") => false,
                 _ => return Err(unknown_algorithm(algorithm)),
@@ -254,10 +263,11 @@ impl Secrets {
 
 impl Key {
     /// What this version makes of the parts; none when it is of another kind.
-    fn code(&self, algorithm: &str, parts: &[&[u8]]) -> Result<Option<Code>, String> {
+    fn code<'a>(&self, algorithm: &str, parts: impl Parts<'a>) -> Result<Option<Code>, String> {
         Ok(match (&self.material, algorithm) {
             (Material::Signing(key) | Material::StandIn(key), ED25519) => {
-                Some(Code::new(&key.sign(&parts.concat()).to_bytes()))
+                let whole = parts.collect::<Vec<_>>().concat();
+                Some(Code::new(&key.sign(&whole).to_bytes()))
             }
             (Material::Symmetric(_) | Material::Verifying(_), ED25519) => None,
             (Material::Symmetric(bytes), hash) => Some(mac(hash, bytes, parts)?),
@@ -289,12 +299,12 @@ impl Deref for Code {
     }
 }
 
-fn mac(algorithm: &str, key: &[u8], parts: &[&[u8]]) -> Result<Code, String> {
+fn mac<'a>(algorithm: &str, key: &[u8], parts: impl Parts<'a>) -> Result<Code, String> {
     macro_rules! over {
         ($hash:ty) => {{
             let mut mac =
                 Hmac::<$hash>::new_from_slice(key).expect("HMAC takes a key of any length");
-            parts.iter().for_each(|part| mac.update(part));
+            parts.for_each(|part| mac.update(part));
             Ok(Code::new(&mac.finalize().into_bytes()))
         }};
     }

@@ -1,8 +1,10 @@
 //! The interface `secrets`, linked by hand: names and what is signed are taken as they lie
 //! in the guest's memory, of which the bindings would make copies. Every delivery asks it.
 
+use std::borrow::Cow;
+
 use wasmtime::StoreContextMut;
-use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
+use wasmtime::component::{ComponentType, Lift, Linker, Lower, WasmList, WasmStr};
 
 use super::imports::{Call, Input};
 use super::secrets::Secrets;
@@ -38,6 +40,16 @@ enum Piece {
     Body,
     #[component(name = "id")]
     Id,
+    #[component(name = "time")]
+    Time,
+}
+
+/// What was made of them, and their time.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct Signed {
+    text: String,
+    time: u64,
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
@@ -98,26 +110,35 @@ fn signatures(
         WasmStr,
         Vec<Piece>,
     ),
-) -> Said<String> {
+) -> Said<Signed> {
     if schemes.len() > SCHEMES_MAX {
         return Ok((Err(format!("more than {SCHEMES_MAX} schemes")),));
     }
     let text = |it: &WasmStr| it.to_str(&guest);
     let (secret, encoding, between) = (text(&secret)?, text(&encoding)?, text(&between)?);
-    let scheme = |(algorithm, before): &Scheme| Ok((text(algorithm)?, text(before)?));
-    let schemes = schemes.iter().map(scheme).collect::<wasmtime::Result<Vec<_>>>()?;
+    let mut known: [(Cow<'_, str>, Cow<'_, str>); SCHEMES_MAX] = Default::default();
+    for (known, (algorithm, before)) in known.iter_mut().zip(&schemes) {
+        *known = (text(algorithm)?, text(before)?);
+    }
+    let schemes = &known[..schemes.len()];
     let Call { secrets, input, .. } = guest.data();
     let id = input.outgoing_id();
+    if id.is_none() && pieces.iter().any(|it| matches!(it, Piece::Id)) {
+        return Ok((Err("only an outgoing request has an id".to_owned()),));
+    }
+    let time = input.time().0 / 1000;
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(time).as_bytes();
     let bytes_of = |piece: &Piece| match piece {
-        Piece::Bytes(bytes) => Some(bytes.as_le_slice(&guest)),
-        Piece::Body => Some(input.body()),
-        Piece::Id => id.as_deref().map(str::as_bytes),
+        Piece::Bytes(bytes) => bytes.as_le_slice(&guest),
+        Piece::Body => input.body(),
+        Piece::Id => id.as_deref().unwrap_or_default().as_bytes(),
+        Piece::Time => digits,
     };
-    let made = (pieces.iter().map(bytes_of).collect::<Option<Vec<_>>>())
-        .ok_or_else(|| "only an outgoing request has an id".to_owned())
-        .and_then(|pieces| bounded(pieces, input))
-        .and_then(|pieces| secrets.signatures(&secret, &encoding, &schemes, &between, &pieces));
-    Ok((made,))
+    let pieces = pieces.iter().map(bytes_of);
+    let made = bounded(pieces.clone(), input)
+        .and_then(|()| secrets.signatures(&secret, &encoding, schemes, &between, pieces));
+    Ok((made.map(|text| Signed { text, time }),))
 }
 
 /// What is to be signed.
@@ -127,15 +148,17 @@ fn bytes_of<'a>(guest: &'a Guest<'_>, parts: &[Part]) -> Result<Vec<&'a [u8]>, S
         Part::Bytes(bytes) => bytes.as_le_slice(guest),
         Part::Body => input.body(),
     };
-    bounded(parts.iter().map(bytes_of).collect(), input)
+    let parts: Vec<_> = parts.iter().map(bytes_of).collect();
+    bounded(parts.iter().copied(), input)?;
+    Ok(parts)
 }
 
 /// A deadline does not reach into a host call, so what one call can ask for is
 /// bounded: every scheme signs the body once.
-fn bounded<'a>(parts: Vec<&'a [u8]>, input: &Input) -> Result<Vec<&'a [u8]>, String> {
+fn bounded<'a>(parts: impl Iterator<Item = &'a [u8]>, input: &Input) -> Result<(), String> {
     let bytes_max = 2 * input.body().len() + PARTS_BYTES_MAX;
-    match parts.iter().map(|it| it.len()).sum::<usize>() > bytes_max {
+    match parts.map(<[u8]>::len).sum::<usize>() > bytes_max {
         true => Err(format!("the parts have more than {bytes_max} bytes")),
-        false => Ok(parts),
+        false => Ok(()),
     }
 }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ pub(super) struct Instance {
     auth: Option<exports::auth::Guest>,
     api: Option<exports::webhook_api::Guest>,
     calls_left: u32,
+    /// Where it was called last: its memory is near that core.
+    ran_on: ThreadId,
 }
 
 /// What a call is given beside its input.
@@ -190,8 +193,8 @@ impl Pool {
     ) -> Result<T, Fault> {
         let runtime = &self.component.runtime;
         let _ticking = runtime.ticking(turn);
-        let idle = self.idle.lock().pop();
-        let mut instance = match idle {
+        let thread = thread::current().id();
+        let mut instance = match self.take_idle(thread) {
             Some(instance) => instance,
             None => self.instance().map_err(|unfit| match unfit {
                 Unfit::Fault(fault) => fault,
@@ -200,9 +203,12 @@ impl Pool {
                 }
             })?,
         };
+        instance.ran_on = thread;
         let call = instance.store.data_mut();
         std::mem::swap(&mut call.input, input);
-        call.secrets = given.secrets.clone();
+        if !Arc::ptr_eq(&call.secrets, &given.secrets) {
+            call.secrets = given.secrets.clone();
+        }
         call.log_bytes_left = runtime.limits.log_bytes;
         call.meter = given.meter.clone();
         call.time = runtime.time(turn);
@@ -228,6 +234,15 @@ impl Pool {
                 Ok(value)
             }
             Err(fault) => Err(fault),
+        }
+    }
+
+    /// One that this thread has called before, if there is one.
+    fn take_idle(&self, thread: ThreadId) -> Option<Instance> {
+        let mut idle = self.idle.lock();
+        match idle.iter().rposition(|it| it.ran_on == thread) {
+            Some(at) => Some(idle.swap_remove(at)),
+            None => idle.pop(),
         }
     }
 
@@ -287,7 +302,8 @@ impl Instance {
         let (plugin, source, filter, transform, auth, api) =
             loaded.map_err(|error| store.data().said.with(fault_of(error)))?;
         let calls_left = CALLS_MIN + fastrand::u32(..CALLS_MIN);
-        Ok(Self { plugin, source, filter, transform, auth, api, store, calls_left })
+        let ran_on = thread::current().id();
+        Ok(Self { plugin, source, filter, transform, auth, api, store, calls_left, ran_on })
     }
 
     fn configure(&mut self, settings: &str) -> Result<(), Unfit> {

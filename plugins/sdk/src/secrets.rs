@@ -4,7 +4,7 @@ use crate::bindings::base::plugpost::plugin::secrets as wit;
 use crate::bindings::base::plugpost::plugin::types::{BasicCredentials, SecretValue};
 use crate::{Header, HeaderValue};
 
-pub use wit::{Part, Piece};
+pub use wit::{Part, Piece, Signed};
 
 /// True when the route or source gives a secret of this name.
 pub fn has(secret: &str) -> bool {
@@ -26,14 +26,14 @@ pub fn sign(secret: &str, algorithm: &str, parts: &[Part<'_>]) -> Result<Vec<Vec
 /// What [`hmac`] and [`sign`] give, as one text: for each algorithm with what stands before
 /// its signatures, one for each active version whose key can do it, newest first, with
 /// `between` between them; empty when there is none. Encodings: `base64`, `base64url`
-/// (unpadded), `hex`.
+/// (unpadded), `hex`. With it, the time that [`Piece::Time`] stands for.
 pub fn signatures(
     secret: &str,
     encoding: &str,
     schemes: &[(&str, &str)],
     between: &str,
     pieces: &[Piece<'_>],
-) -> Result<String, String> {
+) -> Result<Signed, String> {
     wit::signatures(secret, encoding, schemes, between, pieces)
 }
 

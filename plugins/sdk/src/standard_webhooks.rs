@@ -83,18 +83,17 @@ impl Scheme<'_> {
     /// The headers for an outgoing request: a signature for every active version of the
     /// key. The id is not among them where it is called `webhook-id`: the host sends that.
     pub fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
-        let timestamp = (request.time() / 1000).to_string();
-        let between = [".", &timestamp, "."].concat();
-        let pieces = [Piece::Id, Piece::Bytes(between.as_bytes()), Piece::Body];
+        let dot = || Piece::Bytes(b".");
+        let pieces = [Piece::Id, dot(), Piece::Time, dot(), Piece::Body];
         let schemes = [("sha256", "v1,"), ("ed25519", "v1a,")];
-        let signatures = secrets::signatures(self.secret, "base64", &schemes, " ", &pieces)
+        let signed = secrets::signatures(self.secret, "base64", &schemes, " ", &pieces)
             .map_err(|error| Failure::retry("key", error))?;
-        if signatures.is_empty() {
+        if signed.text.is_empty() {
             return Err(Failure::retry("key", "no version of the key can sign"));
         }
         let mut headers = vec![
-            Header::text(self.headers.timestamp, timestamp),
-            Header::text(self.headers.signature, signatures),
+            Header::text(self.headers.timestamp, signed.time.to_string()),
+            Header::text(self.headers.signature, signed.text),
         ];
         if self.headers.id != Headers::WEBHOOK.id {
             headers.push(Header::text(self.headers.id, request.id()));

@@ -168,6 +168,7 @@ pub mod base {
 
                 use zeroize::Zeroizing;
 
+                use super::requests::Outgoing;
                 use crate::host_secrets::{Encoding, Key, Secrets};
 
                 pub enum Part<'a> {
@@ -179,6 +180,12 @@ pub mod base {
                     Bytes(&'a [u8]),
                     Body,
                     Id,
+                    Time,
+                }
+
+                pub struct Signed {
+                    pub text: String,
+                    pub time: u64,
                 }
 
                 /// What the host holds of the call in hand.
@@ -187,6 +194,7 @@ pub mod base {
                     secrets: Secrets,
                     body: Vec<u8>,
                     id: String,
+                    time: u64,
                 }
 
                 thread_local! {
@@ -208,9 +216,12 @@ pub mod base {
                     HELD.with_borrow_mut(|held| held.body = body);
                 }
 
-                /// The id of the request in hand.
-                pub fn identify(id: &str) {
-                    HELD.with_borrow_mut(|held| held.id = id.to_owned());
+                /// The request in hand.
+                pub fn identify(request: &Outgoing) {
+                    HELD.with_borrow_mut(|held| {
+                        held.id.clone_from(&request.id);
+                        held.time = request.time;
+                    });
                 }
 
                 pub fn has(secret: &str) -> bool {
@@ -239,15 +250,20 @@ pub mod base {
                     schemes: &[(&str, &str)],
                     between: &str,
                     pieces: &[Piece<'_>],
-                ) -> Result<String, String> {
+                ) -> Result<Signed, String> {
                     HELD.with_borrow(|held| {
-                        let bytes_of = pieces.iter().map(|piece| match piece {
+                        let time = held.time / 1000;
+                        let mut digits = itoa::Buffer::new();
+                        let digits = digits.format(time).as_bytes();
+                        let pieces = pieces.iter().map(|piece| match piece {
                             Piece::Bytes(bytes) => bytes,
                             Piece::Body => held.body.as_slice(),
                             Piece::Id => held.id.as_bytes(),
+                            Piece::Time => digits,
                         });
-                        let pieces: Vec<_> = bytes_of.collect();
-                        held.secrets.signatures(secret, encoding, schemes, between, &pieces)
+                        let text =
+                            held.secrets.signatures(secret, encoding, schemes, between, pieces)?;
+                        Ok(Signed { text, time })
                     })
                 }
 
