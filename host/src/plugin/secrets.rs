@@ -55,8 +55,23 @@ enum Material {
     StandIn(Box<SigningKey>),
 }
 
-/// The one algorithm that is no hash's.
-const ED25519: &str = "ed25519";
+/// How a key authenticates: with HMAC over a hash, or by a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Sha1,
+    Sha256,
+    Sha512,
+    Ed25519,
+}
+
+/// How a signature is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notation {
+    Base64,
+    /// Unpadded.
+    Base64Url,
+    Hex,
+}
 
 /// Accepts base64 with and without padding, as people paste both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -83,6 +98,28 @@ impl Encoding {
             Self::Base64 => "base64",
             Self::Hex => "hex",
             Self::StandardWebhooks => "standard-webhooks",
+        }
+    }
+}
+
+impl Algorithm {
+    fn named(name: &str) -> Result<Self, String> {
+        match name {
+            "sha1" => Ok(Self::Sha1),
+            "sha256" => Ok(Self::Sha256),
+            "sha512" => Ok(Self::Sha512),
+            "ed25519" => Ok(Self::Ed25519),
+            _ => Err(unknown_algorithm(name)),
+        }
+    }
+}
+
+impl Notation {
+    fn write(self, bytes: &[u8], text: &mut String) {
+        match self {
+            Self::Base64 => BASE64_STANDARD.encode_string(bytes, text),
+            Self::Base64Url => BASE64_URL_SAFE_NO_PAD.encode_string(bytes, text),
+            Self::Hex => text.push_str(&hex::encode(bytes)),
         }
     }
 }
@@ -167,9 +204,9 @@ impl Secrets {
         algorithm: &str,
         parts: &[&[u8]],
     ) -> Result<Vec<Vec<u8>>, String> {
-        match algorithm {
-            ED25519 => Err(unknown_algorithm(algorithm)),
-            _ => self.codes(name, algorithm, parts),
+        match Algorithm::named(algorithm)? {
+            Algorithm::Ed25519 => Err(unknown_algorithm(algorithm)),
+            hash => self.codes(name, hash, parts),
         }
     }
 
@@ -179,43 +216,41 @@ impl Secrets {
         algorithm: &str,
         parts: &[&[u8]],
     ) -> Result<Vec<Vec<u8>>, String> {
-        match algorithm {
-            ED25519 => self.codes(name, algorithm, parts),
+        match Algorithm::named(algorithm)? {
+            Algorithm::Ed25519 => self.codes(name, Algorithm::Ed25519, parts),
             _ => Err(unknown_algorithm(algorithm)),
         }
     }
 
-    fn codes(&self, name: &str, algorithm: &str, parts: &[&[u8]]) -> Result<Vec<Vec<u8>>, String> {
-        let codes = self.versions(name)?.iter().map(|key| key.code(algorithm, each(parts)));
-        codes.filter_map(|it| it.map(|it| it.map(|it| it.to_vec())).transpose()).collect()
+    fn codes(
+        &self,
+        name: &str,
+        algorithm: Algorithm,
+        parts: &[&[u8]],
+    ) -> Result<Vec<Vec<u8>>, String> {
+        let codes = self.versions(name)?.iter().filter_map(|key| key.code(algorithm, each(parts)));
+        Ok(codes.map(|it| it.to_vec()).collect())
     }
 
     /// As one text: algorithm by algorithm, each signature with what stands before it.
     pub(crate) fn signatures<'a>(
         &self,
         name: &str,
-        encoding: &str,
-        schemes: &[(impl AsRef<str>, impl AsRef<str>)],
+        notation: Notation,
+        schemes: &[(Algorithm, impl AsRef<str>)],
         between: &str,
         parts: impl Parts<'a>,
     ) -> Result<String, String> {
-        let write: fn(&[u8], &mut String) = match encoding {
-            "base64" => |bytes, text| BASE64_STANDARD.encode_string(bytes, text),
-            "base64url" => |bytes, text| BASE64_URL_SAFE_NO_PAD.encode_string(bytes, text),
-            "hex" => |bytes, text| text.push_str(&hex::encode(bytes)),
-            _ => {
-                return Err(format!("there is no encoding `{encoding}`: base64, base64url, hex"));
-            }
-        };
+        let versions = self.versions(name)?;
         let mut text = String::new();
         for (algorithm, before) in schemes {
-            for key in self.versions(name)? {
-                let Some(code) = key.code(algorithm.as_ref(), parts.clone())? else { continue };
+            for key in versions {
+                let Some(code) = key.code(*algorithm, parts.clone()) else { continue };
                 let around = [if text.is_empty() { "" } else { between }, before.as_ref()];
                 // Hexadecimal takes two characters for a byte, the others fewer.
                 text.reserve(around[0].len() + around[1].len() + 2 * code.len());
                 text.extend(around);
-                write(&code, &mut text);
+                notation.write(&code, &mut text);
             }
         }
         Ok(text)
@@ -228,19 +263,21 @@ impl Secrets {
         parts: &[&[u8]],
         signature: &[u8],
     ) -> Result<bool, String> {
+        let versions = self.versions(name)?;
+        let algorithm = Algorithm::named(algorithm)?;
         let mut fits = false;
-        for key in self.versions(name)? {
+        for key in versions {
             fits |= match (&key.material, algorithm) {
-                (Material::Verifying(key), ED25519) => verifies(key, parts, signature),
-                (Material::Signing(key), ED25519) => {
+                (Material::Verifying(key), Algorithm::Ed25519) => verifies(key, parts, signature),
+                (Material::Signing(key), Algorithm::Ed25519) => {
                     verifies(&key.verifying_key(), parts, signature)
                 }
-                (Material::Symmetric(bytes), "sha1" | "sha256" | "sha512") => {
+                (_, Algorithm::Ed25519) => false,
+                (Material::Symmetric(bytes), hash) => {
                     // Slices of different length are unequal: nothing is cut to the shorter.
-                    mac(algorithm, bytes, each(parts))?.ct_eq(signature).into()
+                    mac(hash, bytes, each(parts)).is_some_and(|it| it.ct_eq(signature).into())
                 }
-                (_, ED25519 | "sha1" | "sha256" | "sha512") => false,
-                _ => return Err(unknown_algorithm(algorithm)),
+                _ => false,
             };
         }
         Ok(fits)
@@ -263,17 +300,16 @@ impl Secrets {
 
 impl Key {
     /// What this version makes of the parts; none when it is of another kind.
-    fn code<'a>(&self, algorithm: &str, parts: impl Parts<'a>) -> Result<Option<Code>, String> {
-        Ok(match (&self.material, algorithm) {
-            (Material::Signing(key) | Material::StandIn(key), ED25519) => {
+    fn code<'a>(&self, algorithm: Algorithm, parts: impl Parts<'a>) -> Option<Code> {
+        match (&self.material, algorithm) {
+            (Material::Signing(key) | Material::StandIn(key), Algorithm::Ed25519) => {
                 let whole = parts.collect::<Vec<_>>().concat();
                 Some(Code::new(&key.sign(&whole).to_bytes()))
             }
-            (Material::Symmetric(_) | Material::Verifying(_), ED25519) => None,
-            (Material::Symmetric(bytes), hash) => Some(mac(hash, bytes, parts)?),
-            (Material::StandIn(key), hash) => Some(mac(hash, key.as_bytes(), parts)?),
+            (Material::Symmetric(bytes), hash) => mac(hash, bytes, parts),
+            (Material::StandIn(key), hash) => mac(hash, key.as_bytes(), parts),
             (Material::Signing(_) | Material::Verifying(_), _) => None,
-        })
+        }
     }
 }
 
@@ -299,20 +335,21 @@ impl Deref for Code {
     }
 }
 
-fn mac<'a>(algorithm: &str, key: &[u8], parts: impl Parts<'a>) -> Result<Code, String> {
+/// With HMAC; none when the algorithm is no hash's.
+fn mac<'a>(algorithm: Algorithm, key: &[u8], parts: impl Parts<'a>) -> Option<Code> {
     macro_rules! over {
         ($hash:ty) => {{
             let mut mac =
                 Hmac::<$hash>::new_from_slice(key).expect("HMAC takes a key of any length");
             parts.for_each(|part| mac.update(part));
-            Ok(Code::new(&mac.finalize().into_bytes()))
+            Some(Code::new(&mac.finalize().into_bytes()))
         }};
     }
     match algorithm {
-        "sha1" => over!(Sha1),
-        "sha256" => over!(Sha256),
-        "sha512" => over!(Sha512),
-        _ => Err(unknown_algorithm(algorithm)),
+        Algorithm::Sha1 => over!(Sha1),
+        Algorithm::Sha256 => over!(Sha256),
+        Algorithm::Sha512 => over!(Sha512),
+        Algorithm::Ed25519 => None,
     }
 }
 

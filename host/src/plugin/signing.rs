@@ -7,7 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, WasmList, WasmStr};
 
 use super::imports::{Call, Input};
-use super::secrets::Secrets;
+use super::secrets::{self, Secrets};
 
 /// Its name, as components import it.
 const INTERFACE: &str = "plugpost:plugin/secrets@0.1.0";
@@ -44,6 +44,55 @@ enum Piece {
     Time,
 }
 
+#[derive(Clone, Copy, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "they come out of the guest's memory")]
+enum Algorithm {
+    #[component(name = "sha1")]
+    Sha1,
+    #[component(name = "sha256")]
+    Sha256,
+    #[component(name = "sha512")]
+    Sha512,
+    #[component(name = "ed25519")]
+    Ed25519,
+}
+
+impl From<Algorithm> for secrets::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha1 => Self::Sha1,
+            Algorithm::Sha256 => Self::Sha256,
+            Algorithm::Sha512 => Self::Sha512,
+            Algorithm::Ed25519 => Self::Ed25519,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "they come out of the guest's memory")]
+enum Notation {
+    #[component(name = "base64")]
+    Base64,
+    #[component(name = "base64url")]
+    Base64Url,
+    #[component(name = "hex")]
+    Hex,
+}
+
+impl From<Notation> for secrets::Notation {
+    fn from(notation: Notation) -> Self {
+        match notation {
+            Notation::Base64 => Self::Base64,
+            Notation::Base64Url => Self::Base64Url,
+            Notation::Hex => Self::Hex,
+        }
+    }
+}
+
 /// What was made of them, and their time.
 #[derive(ComponentType, Lower)]
 #[component(record)]
@@ -53,19 +102,19 @@ struct Signed {
 }
 
 pub(super) fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
-    let mut secrets = linker.instance(INTERFACE)?;
-    secrets.func_wrap("has", |guest: Guest<'_>, (secret,): (WasmStr,)| {
+    let mut linked = linker.instance(INTERFACE)?;
+    linked.func_wrap("has", |guest: Guest<'_>, (secret,): (WasmStr,)| {
         let secret = secret.to_str(&guest)?;
         Ok((guest.data().secrets.has(&secret),))
     })?;
-    secrets.func_wrap("matches", |guest: Guest<'_>, (secret, text): (WasmStr, WasmStr)| {
+    linked.func_wrap("matches", |guest: Guest<'_>, (secret, text): (WasmStr, WasmStr)| {
         let (secret, text) = (secret.to_str(&guest)?, text.to_str(&guest)?);
         Ok((guest.data().secrets.matches(&secret, &text),))
     })?;
-    secrets.func_wrap("hmac", |guest: Guest<'_>, asked| codes(guest, asked, Secrets::hmac))?;
-    secrets.func_wrap("sign", |guest: Guest<'_>, asked| codes(guest, asked, Secrets::sign))?;
-    secrets.func_wrap("signatures", signatures)?;
-    secrets.func_wrap(
+    linked.func_wrap("hmac", |guest: Guest<'_>, asked| codes(guest, asked, Secrets::hmac))?;
+    linked.func_wrap("sign", |guest: Guest<'_>, asked| codes(guest, asked, Secrets::sign))?;
+    linked.func_wrap("signatures", signatures)?;
+    linked.func_wrap(
         "verify",
         |guest: Guest<'_>,
          (secret, algorithm, parts, signature): (WasmStr, WasmStr, Vec<Part>, WasmList<u8>)| {
@@ -99,13 +148,13 @@ fn codes(
 }
 
 /// An algorithm, and what stands before its signatures.
-type Scheme = (WasmStr, WasmStr);
+type Scheme = (Algorithm, WasmStr);
 
 fn signatures(
     guest: Guest<'_>,
-    (secret, encoding, schemes, between, pieces): (
+    (secret, notation, schemes, between, pieces): (
         WasmStr,
-        WasmStr,
+        Notation,
         Vec<Scheme>,
         WasmStr,
         Vec<Piece>,
@@ -115,10 +164,10 @@ fn signatures(
         return Ok((Err(format!("more than {SCHEMES_MAX} schemes")),));
     }
     let text = |it: &WasmStr| it.to_str(&guest);
-    let (secret, encoding, between) = (text(&secret)?, text(&encoding)?, text(&between)?);
-    let mut known: [(Cow<'_, str>, Cow<'_, str>); SCHEMES_MAX] = Default::default();
+    let (secret, between) = (text(&secret)?, text(&between)?);
+    let mut known = [const { (secrets::Algorithm::Sha256, Cow::Borrowed("")) }; SCHEMES_MAX];
     for (known, (algorithm, before)) in known.iter_mut().zip(&schemes) {
-        *known = (text(algorithm)?, text(before)?);
+        *known = ((*algorithm).into(), text(before)?);
     }
     let schemes = &known[..schemes.len()];
     let Call { secrets, input, .. } = guest.data();
@@ -137,7 +186,7 @@ fn signatures(
     };
     let pieces = pieces.iter().map(bytes_of);
     let made = bounded(pieces.clone(), input)
-        .and_then(|()| secrets.signatures(&secret, &encoding, schemes, &between, pieces));
+        .and_then(|()| secrets.signatures(&secret, notation.into(), schemes, &between, pieces));
     Ok((made.map(|text| Signed { text, time }),))
 }
 

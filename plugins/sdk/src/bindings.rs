@@ -20,6 +20,8 @@ pub mod source {
         world: "source-role",
         pub_export_macro: true,
         export_macro_name: "export_source",
+        // The calls themselves are exported by `export_kept!`.
+        export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::source",
         with: {
             "plugpost:plugin/types@0.1.0": crate::bindings::base::plugpost::plugin::types,
@@ -34,6 +36,8 @@ pub mod filter {
         world: "filter-role",
         pub_export_macro: true,
         export_macro_name: "export_filter",
+        // The calls themselves are exported by `export_kept!`.
+        export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::filter",
         with: {
             "plugpost:plugin/types@0.1.0": crate::bindings::base::plugpost::plugin::types,
@@ -48,6 +52,8 @@ pub mod transform {
         world: "transform-role",
         pub_export_macro: true,
         export_macro_name: "export_transform",
+        // The calls themselves are exported by `export_kept!`.
+        export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::transform",
         with: {
             "plugpost:plugin/types@0.1.0": crate::bindings::base::plugpost::plugin::types,
@@ -62,6 +68,8 @@ pub mod auth {
         world: "auth-role",
         pub_export_macro: true,
         export_macro_name: "export_auth",
+        // The calls themselves are exported by `export_kept!`.
+        export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::auth",
         with: {
             "plugpost:plugin/types@0.1.0": crate::bindings::base::plugpost::plugin::types,

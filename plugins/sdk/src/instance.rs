@@ -1,6 +1,7 @@
 //! The one plugin value of a component, and the macro that exports it.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::ptr;
 
 use crate::{Plugin, Problem};
 
@@ -22,6 +23,42 @@ impl<P> Instance<P> {
     /// The plugin. The host configures an instance before it calls a role.
     pub fn plugin(&self) -> &P {
         self.0.get().expect("the host calls configure before any role")
+    }
+}
+
+/// What a call has answered stays in the guest's memory until the next call of its role, which
+/// lets go of it. With the export that the bindings make, the host enters the guest a second
+/// time after each call for that; and entering is most of what a small call costs.
+#[derive(Debug)]
+pub struct Kept(Cell<*mut u8>);
+
+// SAFETY: as for `Instance`.
+#[expect(unsafe_code, reason = "a static must be Sync, and Wasm guests have one thread")]
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    /// No call yet.
+    pub const fn nothing() -> Self {
+        Self(Cell::new(ptr::null_mut()))
+    }
+
+    /// Let go of the last answer, and make the next.
+    ///
+    /// # Safety
+    /// `let_go` takes what `call` makes, and nobody reads the last answer any more.
+    #[expect(unsafe_code, reason = "answers are raw memory")]
+    pub unsafe fn replace(
+        &self,
+        let_go: unsafe fn(*mut u8),
+        call: impl FnOnce() -> *mut u8,
+    ) -> *mut u8 {
+        let last = self.0.replace(ptr::null_mut());
+        if !last.is_null() {
+            // SAFETY: as promised to this function; it is let go of once.
+            unsafe { let_go(last) };
+        }
+        self.0.set(call());
+        self.0.get()
     }
 }
 
@@ -86,6 +123,7 @@ macro_rules! export_role {
             }
         }
         $crate::bindings::source::export_source!(Component with_types_in $crate::bindings::source);
+        $crate::export_kept!(source, "plugpost:plugin/source@0.1.0#receive", _export_receive_cabi, __post_return_receive);
     };
     ($plugin:ty, filter) => {
         impl $crate::bindings::filter::exports::plugpost::plugin::filter::Guest for Component {
@@ -94,6 +132,7 @@ macro_rules! export_role {
             }
         }
         $crate::bindings::filter::export_filter!(Component with_types_in $crate::bindings::filter);
+        $crate::export_kept!(filter, "plugpost:plugin/filter@0.1.0#accept", _export_accept_cabi, __post_return_accept);
     };
     ($plugin:ty, transform) => {
         impl $crate::bindings::transform::exports::plugpost::plugin::transform::Guest for Component {
@@ -104,6 +143,7 @@ macro_rules! export_role {
         $crate::bindings::transform::export_transform!(
             Component with_types_in $crate::bindings::transform
         );
+        $crate::export_kept!(transform, "plugpost:plugin/transform@0.1.0#apply", _export_apply_cabi, __post_return_apply);
     };
     ($plugin:ty, auth) => {
         impl $crate::bindings::auth::exports::plugpost::plugin::auth::Guest for Component {
@@ -112,6 +152,7 @@ macro_rules! export_role {
             }
         }
         $crate::bindings::auth::export_auth!(Component with_types_in $crate::bindings::auth);
+        $crate::export_kept!(auth, "plugpost:plugin/auth@0.1.0#sign", _export_sign_cabi, __post_return_sign);
     };
     ($plugin:ty, webhook_api) => {
         impl $crate::webhook_api::wit::Guest for Component {
@@ -129,5 +170,25 @@ macro_rules! export_role {
         $crate::bindings::webhook_api::export_webhook_api!(
             Component with_types_in $crate::bindings::webhook_api
         );
+    };
+}
+
+/// A role's call, in place of the export that the bindings make: see [`Kept`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_kept {
+    ($role:ident, $name:literal, $call:ident, $let_go:ident) => {
+        const _: () = {
+            use $crate::bindings::$role::exports::plugpost::plugin::$role::{$call, $let_go};
+
+            static LAST: $crate::Kept = $crate::Kept::nothing();
+
+            #[unsafe(export_name = $name)]
+            unsafe extern "C" fn call(handle: i32) -> *mut u8 {
+                // SAFETY: the host calls with a handle that is right, and has read what was
+                // answered to the call before.
+                unsafe { LAST.replace($let_go::<Component>, || $call::<Component>(handle)) }
+            }
+        };
     };
 }

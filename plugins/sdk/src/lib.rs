@@ -60,7 +60,7 @@ pub mod standard_webhooks;
 pub mod webhook_api;
 
 #[doc(hidden)]
-pub use instance::{Instance, configure};
+pub use instance::{Instance, Kept, configure};
 
 pub use bindings::base::plugpost::plugin::events::Event;
 pub use bindings::base::plugpost::plugin::requests::{Inbound, Outgoing};

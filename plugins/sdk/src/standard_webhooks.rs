@@ -7,7 +7,7 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
-use crate::secrets::{self, Part, Piece};
+use crate::secrets::{self, Algorithm, Notation, Part, Piece};
 use crate::{Failure, Header, Inbound, Outgoing, Rejection};
 
 /// How far a sender's clock may be off, in either direction: what the
@@ -85,8 +85,8 @@ impl Scheme<'_> {
     pub fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
         let dot = || Piece::Bytes(b".");
         let pieces = [Piece::Id, dot(), Piece::Time, dot(), Piece::Body];
-        let schemes = [("sha256", "v1,"), ("ed25519", "v1a,")];
-        let signed = secrets::signatures(self.secret, "base64", &schemes, " ", &pieces)
+        let schemes = [(Algorithm::Sha256, "v1,"), (Algorithm::Ed25519, "v1a,")];
+        let signed = secrets::signatures(self.secret, Notation::Base64, &schemes, " ", &pieces)
             .map_err(|error| Failure::retry("key", error))?;
         if signed.text.is_empty() {
             return Err(Failure::retry("key", "no version of the key can sign"));

@@ -176,6 +176,8 @@ pub mod base {
                     Body,
                 }
 
+                pub use crate::host_secrets::{Algorithm, Notation};
+
                 pub enum Piece<'a> {
                     Bytes(&'a [u8]),
                     Body,
@@ -246,8 +248,8 @@ pub mod base {
 
                 pub fn signatures(
                     secret: &str,
-                    encoding: &str,
-                    schemes: &[(&str, &str)],
+                    notation: Notation,
+                    schemes: &[(Algorithm, &str)],
                     between: &str,
                     pieces: &[Piece<'_>],
                 ) -> Result<Signed, String> {
@@ -262,7 +264,7 @@ pub mod base {
                             Piece::Time => digits,
                         });
                         let text =
-                            held.secrets.signatures(secret, encoding, schemes, between, pieces)?;
+                            held.secrets.signatures(secret, notation, schemes, between, pieces)?;
                         Ok(Signed { text, time })
                     })
                 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::hint::black_box;
 
-use plugpost_plugin::secrets::{self, Part, Piece};
+use plugpost_plugin::secrets::{self, Algorithm, Notation, Part, Piece};
 use plugpost_plugin::{
     Auth, Body, Description, Encoding, Event, Failure, Filter, Header, Inbound, Message, Outgoing,
     Plugin, Problem, Received, Rejection, Source, Transform, export, log,
@@ -90,12 +90,13 @@ impl Hostile {
             // One call on the host that makes it work for long.
             "hmac-of-much" => drop(secrets::hmac("key", "sha256", &self.much())),
             "signatures-of-much" => {
-                let schemes = vec![("sha256", ""); self.count];
+                let schemes = vec![(Algorithm::Sha256, ""); self.count];
                 let much: Vec<_> = (0..self.count).map(|_| Piece::Body).collect();
-                drop(secrets::signatures("key", "hex", &schemes, "", &much));
+                drop(secrets::signatures("key", Notation::Hex, &schemes, "", &much));
             }
             "id-of-none" => {
-                secrets::signatures("key", "hex", &[("sha256", "")], "", &[Piece::Id])
+                let schemes = [(Algorithm::Sha256, "")];
+                secrets::signatures("key", Notation::Hex, &schemes, "", &[Piece::Id])
                     .map_err(|error| Failure::reject("refused", error))?;
             }
             "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
