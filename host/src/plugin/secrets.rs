@@ -19,15 +19,6 @@ use zeroize::Zeroizing;
 #[derive(Default)]
 pub(crate) struct Secrets(Vec<(Box<str>, Vec<Key>)>);
 
-/// What is signed, stretch by stretch.
-pub(crate) trait Parts<'a>: Iterator<Item = &'a [u8]> + Clone {}
-
-impl<'a, T: Iterator<Item = &'a [u8]> + Clone> Parts<'a> for T {}
-
-fn each<'a>(parts: &[&'a [u8]]) -> impl Parts<'a> {
-    parts.iter().copied()
-}
-
 /// How the text of a secret becomes key bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
@@ -115,7 +106,7 @@ impl Algorithm {
 }
 
 impl Notation {
-    fn write(self, bytes: &[u8], text: &mut String) {
+    pub(crate) fn write(self, bytes: &[u8], text: &mut String) {
         match self {
             Self::Base64 => BASE64_STANDARD.encode_string(bytes, text),
             Self::Base64Url => BASE64_URL_SAFE_NO_PAD.encode_string(bytes, text),
@@ -206,7 +197,7 @@ impl Secrets {
     ) -> Result<Vec<Vec<u8>>, String> {
         match Algorithm::named(algorithm)? {
             Algorithm::Ed25519 => Err(unknown_algorithm(algorithm)),
-            hash => self.codes(name, hash, parts),
+            hash => Ok(self.codes(name, hash, parts)?.map(|it| it.to_vec()).collect()),
         }
     }
 
@@ -217,43 +208,21 @@ impl Secrets {
         parts: &[&[u8]],
     ) -> Result<Vec<Vec<u8>>, String> {
         match Algorithm::named(algorithm)? {
-            Algorithm::Ed25519 => self.codes(name, Algorithm::Ed25519, parts),
+            algorithm @ Algorithm::Ed25519 => {
+                Ok(self.codes(name, algorithm, parts)?.map(|it| it.to_vec()).collect())
+            }
             _ => Err(unknown_algorithm(algorithm)),
         }
     }
 
-    fn codes(
+    /// One for each version that can do it.
+    pub(crate) fn codes(
         &self,
         name: &str,
         algorithm: Algorithm,
         parts: &[&[u8]],
-    ) -> Result<Vec<Vec<u8>>, String> {
-        let codes = self.versions(name)?.iter().filter_map(|key| key.code(algorithm, each(parts)));
-        Ok(codes.map(|it| it.to_vec()).collect())
-    }
-
-    /// As one text: algorithm by algorithm, each signature with what stands before it.
-    pub(crate) fn signatures<'a>(
-        &self,
-        name: &str,
-        notation: Notation,
-        schemes: &[(Algorithm, impl AsRef<str>)],
-        between: &str,
-        parts: impl Parts<'a>,
-    ) -> Result<String, String> {
-        let versions = self.versions(name)?;
-        let mut text = String::new();
-        for (algorithm, before) in schemes {
-            for key in versions {
-                let Some(code) = key.code(*algorithm, parts.clone()) else { continue };
-                let around = [if text.is_empty() { "" } else { between }, before.as_ref()];
-                // Hexadecimal takes two characters for a byte, the others fewer.
-                text.reserve(around[0].len() + around[1].len() + 2 * code.len());
-                text.extend(around);
-                notation.write(&code, &mut text);
-            }
-        }
-        Ok(text)
+    ) -> Result<impl Iterator<Item = Code>, String> {
+        Ok(self.versions(name)?.iter().filter_map(move |key| key.code(algorithm, parts)))
     }
 
     pub(crate) fn verify(
@@ -275,7 +244,7 @@ impl Secrets {
                 (_, Algorithm::Ed25519) => false,
                 (Material::Symmetric(bytes), hash) => {
                     // Slices of different length are unequal: nothing is cut to the shorter.
-                    mac(hash, bytes, each(parts)).is_some_and(|it| it.ct_eq(signature).into())
+                    mac(hash, bytes, parts).is_some_and(|it| it.ct_eq(signature).into())
                 }
                 _ => false,
             };
@@ -300,11 +269,10 @@ impl Secrets {
 
 impl Key {
     /// What this version makes of the parts; none when it is of another kind.
-    fn code<'a>(&self, algorithm: Algorithm, parts: impl Parts<'a>) -> Option<Code> {
+    fn code(&self, algorithm: Algorithm, parts: &[&[u8]]) -> Option<Code> {
         match (&self.material, algorithm) {
             (Material::Signing(key) | Material::StandIn(key), Algorithm::Ed25519) => {
-                let whole = parts.collect::<Vec<_>>().concat();
-                Some(Code::new(&key.sign(&whole).to_bytes()))
+                Some(Code::new(&key.sign(&parts.concat()).to_bytes()))
             }
             (Material::Symmetric(bytes), hash) => mac(hash, bytes, parts),
             (Material::StandIn(key), hash) => mac(hash, key.as_bytes(), parts),
@@ -314,7 +282,7 @@ impl Key {
 }
 
 /// An authentication code or a signature. No algorithm makes more than 64 bytes.
-struct Code {
+pub(crate) struct Code {
     bytes: [u8; 64],
     length: usize,
 }
@@ -336,12 +304,12 @@ impl Deref for Code {
 }
 
 /// With HMAC; none when the algorithm is no hash's.
-fn mac<'a>(algorithm: Algorithm, key: &[u8], parts: impl Parts<'a>) -> Option<Code> {
+fn mac(algorithm: Algorithm, key: &[u8], parts: &[&[u8]]) -> Option<Code> {
     macro_rules! over {
         ($hash:ty) => {{
             let mut mac =
                 Hmac::<$hash>::new_from_slice(key).expect("HMAC takes a key of any length");
-            parts.for_each(|part| mac.update(part));
+            parts.iter().for_each(|part| mac.update(part));
             Some(Code::new(&mac.finalize().into_bytes()))
         }};
     }

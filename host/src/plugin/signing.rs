@@ -1,8 +1,7 @@
 //! The interface `secrets`, linked by hand: names and what is signed are taken as they lie
 //! in the guest's memory, of which the bindings would make copies. Every delivery asks it.
 
-use std::borrow::Cow;
-
+use smallvec::SmallVec;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, WasmList, WasmStr};
 
@@ -163,13 +162,7 @@ fn signatures(
     if schemes.len() > SCHEMES_MAX {
         return Ok((Err(format!("more than {SCHEMES_MAX} schemes")),));
     }
-    let text = |it: &WasmStr| it.to_str(&guest);
-    let (secret, between) = (text(&secret)?, text(&between)?);
-    let mut known = [const { (secrets::Algorithm::Sha256, Cow::Borrowed("")) }; SCHEMES_MAX];
-    for (known, (algorithm, before)) in known.iter_mut().zip(&schemes) {
-        *known = ((*algorithm).into(), text(before)?);
-    }
-    let schemes = &known[..schemes.len()];
+    let secret = secret.to_str(&guest)?;
     let Call { secrets, input, .. } = guest.data();
     let id = input.outgoing_id();
     if id.is_none() && pieces.iter().any(|it| matches!(it, Piece::Id)) {
@@ -184,30 +177,50 @@ fn signatures(
         Piece::Id => id.as_deref().unwrap_or_default().as_bytes(),
         Piece::Time => digits,
     };
-    let pieces = pieces.iter().map(bytes_of);
-    let made = bounded(pieces.clone(), input)
-        .and_then(|()| secrets.signatures(&secret, notation.into(), schemes, &between, pieces));
-    Ok((made.map(|text| Signed { text, time }),))
+    let parts = match bounded(pieces.iter().map(bytes_of).collect(), input) {
+        Ok(parts) => parts,
+        Err(refusal) => return Ok((Err(refusal),)),
+    };
+    let notation = secrets::Notation::from(notation);
+    let mut text = String::new();
+    for (algorithm, before) in schemes {
+        let codes = match secrets.codes(&secret, algorithm.into(), &parts) {
+            Ok(codes) => codes,
+            Err(refusal) => return Ok((Err(refusal),)),
+        };
+        for code in codes {
+            let before = before.to_str(&guest)?;
+            // Hexadecimal takes two characters for a byte, the others fewer.
+            text.reserve(before.len() + 2 * code.len());
+            if !text.is_empty() {
+                text.push_str(&between.to_str(&guest)?);
+            }
+            text.push_str(&before);
+            notation.write(&code, &mut text);
+        }
+    }
+    Ok((Ok(Signed { text, time }),))
 }
 
+/// What is signed, stretch by stretch; there are few.
+type Stretches<'a> = SmallVec<[&'a [u8]; 8]>;
+
 /// What is to be signed.
-fn bytes_of<'a>(guest: &'a Guest<'_>, parts: &[Part]) -> Result<Vec<&'a [u8]>, String> {
+fn bytes_of<'a>(guest: &'a Guest<'_>, parts: &[Part]) -> Result<Stretches<'a>, String> {
     let input = &guest.data().input;
     let bytes_of = |part: &Part| match part {
         Part::Bytes(bytes) => bytes.as_le_slice(guest),
         Part::Body => input.body(),
     };
-    let parts: Vec<_> = parts.iter().map(bytes_of).collect();
-    bounded(parts.iter().copied(), input)?;
-    Ok(parts)
+    bounded(parts.iter().map(bytes_of).collect(), input)
 }
 
 /// A deadline does not reach into a host call, so what one call can ask for is
 /// bounded: every scheme signs the body once.
-fn bounded<'a>(parts: impl Iterator<Item = &'a [u8]>, input: &Input) -> Result<(), String> {
+fn bounded<'a>(parts: Stretches<'a>, input: &Input) -> Result<Stretches<'a>, String> {
     let bytes_max = 2 * input.body().len() + PARTS_BYTES_MAX;
-    match parts.map(<[u8]>::len).sum::<usize>() > bytes_max {
+    match parts.iter().map(|it| it.len()).sum::<usize>() > bytes_max {
         true => Err(format!("the parts have more than {bytes_max} bytes")),
-        false => Ok(()),
+        false => Ok(parts),
     }
 }

@@ -166,17 +166,31 @@ pub mod base {
             pub mod secrets {
                 use std::cell::RefCell;
 
+                use smallvec::SmallVec;
                 use zeroize::Zeroizing;
 
                 use super::requests::Outgoing;
-                use crate::host_secrets::{Encoding, Key, Secrets};
+                use crate::host_secrets::{self, Encoding, Key, Secrets};
 
                 pub enum Part<'a> {
                     Bytes(&'a [u8]),
                     Body,
                 }
 
-                pub use crate::host_secrets::{Algorithm, Notation};
+                #[derive(Clone, Copy)]
+                pub enum Algorithm {
+                    Sha1,
+                    Sha256,
+                    Sha512,
+                    Ed25519,
+                }
+
+                #[derive(Clone, Copy)]
+                pub enum Notation {
+                    Base64,
+                    Base64url,
+                    Hex,
+                }
 
                 pub enum Piece<'a> {
                     Bytes(&'a [u8]),
@@ -263,8 +277,29 @@ pub mod base {
                             Piece::Id => held.id.as_bytes(),
                             Piece::Time => digits,
                         });
-                        let text =
-                            held.secrets.signatures(secret, notation, schemes, between, pieces)?;
+                        let parts: SmallVec<[&[u8]; 8]> = pieces.collect();
+                        let notation = match notation {
+                            Notation::Base64 => host_secrets::Notation::Base64,
+                            Notation::Base64url => host_secrets::Notation::Base64Url,
+                            Notation::Hex => host_secrets::Notation::Hex,
+                        };
+                        let mut text = String::new();
+                        for (algorithm, before) in schemes {
+                            let algorithm = match algorithm {
+                                Algorithm::Sha1 => host_secrets::Algorithm::Sha1,
+                                Algorithm::Sha256 => host_secrets::Algorithm::Sha256,
+                                Algorithm::Sha512 => host_secrets::Algorithm::Sha512,
+                                Algorithm::Ed25519 => host_secrets::Algorithm::Ed25519,
+                            };
+                            for code in held.secrets.codes(secret, algorithm, &parts)? {
+                                text.reserve(before.len() + 2 * code.len());
+                                if !text.is_empty() {
+                                    text.push_str(between);
+                                }
+                                text.push_str(before);
+                                notation.write(&code, &mut text);
+                            }
+                        }
                         Ok(Signed { text, time })
                     })
                 }
