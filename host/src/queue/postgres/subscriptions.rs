@@ -1,6 +1,6 @@
 //! Subscriptions, as statements.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_postgres::{GenericClient, Row};
@@ -99,12 +99,12 @@ pub(super) async fn bury_lost(
     session: &Session,
     routes: impl Iterator<Item = &Arc<str>>,
     now: UnixMs,
-) -> Result<Vec<Arc<str>>, QueueError> {
+) -> Result<HashSet<Arc<str>>, QueueError> {
     let client = &session.client;
     let id = |route: &Arc<str>| Some((route.parse::<SubscriptionId>().ok()?, route.clone()));
     let mut lost: HashMap<SubscriptionId, Arc<str>> = routes.filter_map(id).collect();
     if lost.is_empty() {
-        return Ok(Vec::new());
+        return Ok(HashSet::new());
     }
     let ids: Vec<[u8; 16]> = lost.keys().map(|it| it.0.to_be_bytes()).collect();
     let ids: Vec<&[u8]> = ids.iter().map(<[u8; 16]>::as_slice).collect();
