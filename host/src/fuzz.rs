@@ -157,7 +157,7 @@ fn lifting(bytes: &[u8]) {
     static PARROT: OnceLock<Parrot> = OnceLock::new();
     let parrot = PARROT.get_or_init(|| Parrot::start().unwrap_or_else(|it| panic!("{it}")));
     let Some((function, told)) = bytes.split_first() else { return };
-    match function % 8 {
+    match function % 9 {
         0 => match parrot.describe(told) {
             Ok(description) => described(&description),
             Err(message) => shown(&message),
@@ -191,11 +191,15 @@ fn lifting(bytes: &[u8]) {
             Ok(headers) => sent(told, headers),
             Err(fault) => faulty(&fault),
         },
-        _ => match done(parrot.answer(told)) {
+        7 => match done(parrot.answer(told)) {
             Ok(answered) => {
                 assert!((200..600).contains(&answered.status.as_u16()));
                 answered.headers.iter().for_each(|(name, value)| harmless(name, value));
             }
+            Err(fault) => faulty(&fault),
+        },
+        _ => match parrot.ruled(told) {
+            Ok(headers) => sent(told, headers),
             Err(fault) => faulty(&fault),
         },
     }

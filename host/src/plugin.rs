@@ -3,8 +3,8 @@
 //!
 //! [`component`] takes a file in and finds out what it is; [`compile`] compiles it;
 //! [`runtime`] is the engine and keeps time; [`warm`] keeps instances; [`imports`] is what a guest may
-//! call, [`signing`] what it may have done with keys; [`secrets`] holds those; this file is one use of a
-//! plugin, [`Bound`].
+//! call, [`signing`] what it may have done with keys; [`secrets`] holds those; [`rules`] are headers it
+//! is not called for; this file is one use of a plugin, [`Bound`].
 
 mod api;
 mod bindings;
@@ -18,6 +18,7 @@ pub(crate) mod fuzzed;
 mod imports;
 mod meter;
 mod priority;
+mod rules;
 mod runtime;
 mod said;
 mod secrets;
@@ -27,6 +28,7 @@ mod text;
 mod warm;
 mod wasi;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::attempt::Fault;
 use bindings::exports::plugpost::plugin::{source, transform};
 use bindings::plugpost::plugin::types as wit;
 use imports::Input;
+use rules::{Rules, Unmade};
 use warm::{Given, Instance, Pool};
 
 pub(crate) use api::{Answered, Api};
@@ -48,6 +51,7 @@ pub(crate) use component::Description;
 pub(crate) use component::{Component, Role, SecretNeed};
 pub(crate) use imports::{EventView, Inbound, OutgoingView};
 pub(crate) use meter::{Meter, Spent};
+pub(crate) use rules::Named;
 pub(crate) use runtime::{Limits, Runtime};
 /// Why the engine for plugins did not start.
 pub(crate) type RuntimeError = wasmtime::Error;
@@ -180,7 +184,28 @@ impl Bound {
         })
     }
 
-    /// The headers an auth plugin adds to a request.
+    /// The headers that an auth plugin adds to a request by the rules it has written down;
+    /// none when it is to be called.
+    pub(crate) fn ruled(&self, named: Named<'_>) -> Option<Result<Vec<OutHeader>, Fault>> {
+        self.pool.rules.as_ref().map(|rules| self.follow(rules, named))
+    }
+
+    fn follow(&self, rules: &Rules, named: Named<'_>) -> Result<Vec<OutHeader>, Fault> {
+        rules.headers(&self.given.secrets, named).map_err(|unmade| match unmade {
+            Unmade::Broken(message) => self.broken("plugin.header", &message),
+            Unmade::NoSecret(secret) => {
+                self.lacking("secret", format!("the secret {secret} is not configured"))
+            }
+            Unmade::Unsigned => self.lacking("key", "no version of the key can sign".into()),
+        })
+    }
+
+    /// What the route may come to have.
+    fn lacking(&self, code: &str, message: String) -> Fault {
+        Fault::retry(format!("{}.{code}", self.component.name()), message)
+    }
+
+    /// The headers an auth plugin adds to a request when it is called.
     pub(crate) async fn sign(&self, request: OutgoingView) -> Result<Vec<OutHeader>, Fault> {
         let signed = self.call(Input::Outgoing(request), Instance::sign).await?;
         let headers = signed.map_err(|failure| self.fault(failure))?;
@@ -237,26 +262,31 @@ impl Bound {
     }
 
     fn header(&self, wit::Header { name, value }: wit::Header) -> Result<OutHeader, String> {
-        let newest = |secret: &str| {
-            self.given
-                .secrets
-                .newest(secret)
-                .ok_or_else(|| format!("there is no secret `{secret}`"))
-        };
-        let (text, sensitive) = match value {
-            wit::HeaderValue::Text(text) => (text, false),
-            wit::HeaderValue::Secret(it) => (it.prefix + newest(&it.secret)?, true),
-            wit::HeaderValue::Basic(it) if it.username.contains(':') => {
-                return Err("a user name for Basic has no colon".into());
-            }
-            wit::HeaderValue::Basic(it) => {
-                use base64::prelude::{BASE64_STANDARD, Engine as _};
-                let pair = format!("{}:{}", it.username, newest(&it.password)?);
-                (format!("Basic {}", BASE64_STANDARD.encode(pair)), true)
-            }
-        };
+        let (text, sensitive) = text_of(&value, &self.given.secrets)?;
         checked_header(&name, &text, sensitive)
     }
+}
+
+/// The text of a header's value, and whether a secret is in it.
+fn text_of<'a>(
+    value: &'a wit::HeaderValue,
+    secrets: &Secrets,
+) -> Result<(Cow<'a, str>, bool), String> {
+    let newest = |secret: &str| {
+        secrets.newest(secret).ok_or_else(|| format!("there is no secret `{secret}`"))
+    };
+    Ok(match value {
+        wit::HeaderValue::Text(text) => (text.into(), false),
+        wit::HeaderValue::Secret(it) => ([&it.prefix, newest(&it.secret)?].concat().into(), true),
+        wit::HeaderValue::Basic(it) if it.username.contains(':') => {
+            return Err("a user name for Basic has no colon".into());
+        }
+        wit::HeaderValue::Basic(it) => {
+            use base64::prelude::{BASE64_STANDARD, Engine as _};
+            let pair = format!("{}:{}", it.username, newest(&it.password)?);
+            (format!("Basic {}", BASE64_STANDARD.encode(pair)).into(), true)
+        }
+    })
 }
 
 /// A header that a plugin may set: it neither frames nor splits a request.
@@ -265,15 +295,29 @@ pub(crate) fn checked_header(
     value: &str,
     sensitive: bool,
 ) -> Result<OutHeader, String> {
+    let name = checked_name(name)?;
+    let value = checked_value(&name, value, sensitive)?;
+    Ok(OutHeader { name, value })
+}
+
+fn checked_name(name: &str) -> Result<http::HeaderName, String> {
     let name = http::HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| format!("{name:?} is not a header name"))?;
     if crate::client::frames_the_request(&name) {
         return Err(format!("a plugin cannot set the header `{name}`"));
     }
+    Ok(name)
+}
+
+fn checked_value(
+    name: &http::HeaderName,
+    value: &str,
+    sensitive: bool,
+) -> Result<http::HeaderValue, String> {
     let mut value = http::HeaderValue::from_str(value)
         .map_err(|_| format!("the value of `{name}` has bytes that a header cannot hold"))?;
     value.set_sensitive(sensitive);
-    Ok(OutHeader { name, value })
+    Ok(value)
 }
 
 /// A code is a short name.

@@ -62,6 +62,7 @@ pub(super) struct Exports {
     pub(super) filter: Option<exports::filter::GuestIndices>,
     pub(super) transform: Option<exports::transform::GuestIndices>,
     pub(super) auth: Option<exports::auth::GuestIndices>,
+    pub(super) rules: Option<exports::auth_rules::GuestIndices>,
     pub(super) api: Option<exports::webhook_api::GuestIndices>,
 }
 
@@ -293,45 +294,26 @@ impl Exports {
             LoadError::Wit(format!("does not export {PACKAGE}/plugin@{PACKAGE_VERSION}: {error:#}"))
         })?;
         // An interface that is there but does not fit is an error; one that is not there is not.
-        let is_there = |role: Role| {
-            let prefix = format!("{PACKAGE}/{}@", role.as_str());
-            names.iter().any(|it| it.starts_with(&prefix))
-        };
-        fn role<T>(
-            is_there: bool,
-            role: Role,
-            found: wasmtime::Result<T>,
+        fn fitting<T>(
+            names: &[String],
+            interface: &str,
+            find: impl FnOnce() -> wasmtime::Result<T>,
         ) -> Result<Option<T>, LoadError> {
+            let prefix = format!("{PACKAGE}/{interface}@");
             let wrong = |error| {
-                let role = role.as_str();
-                LoadError::Wit(format!("exports {PACKAGE}/{role} in another shape: {error:#}"))
+                LoadError::Wit(format!("exports {PACKAGE}/{interface} in another shape: {error:#}"))
             };
-            is_there.then(|| found.map_err(wrong)).transpose()
+            let is_there = names.iter().any(|it| it.starts_with(&prefix));
+            is_there.then(|| find().map_err(wrong)).transpose()
         }
-        let there = is_there;
         Ok(Self {
             plugin,
-            source: role(
-                there(Role::Source),
-                Role::Source,
-                exports::source::GuestIndices::new(pre),
-            )?,
-            filter: role(
-                there(Role::Filter),
-                Role::Filter,
-                exports::filter::GuestIndices::new(pre),
-            )?,
-            transform: role(
-                there(Role::Transform),
-                Role::Transform,
-                exports::transform::GuestIndices::new(pre),
-            )?,
-            auth: role(there(Role::Auth), Role::Auth, exports::auth::GuestIndices::new(pre))?,
-            api: role(
-                there(Role::WebhookApi),
-                Role::WebhookApi,
-                exports::webhook_api::GuestIndices::new(pre),
-            )?,
+            source: fitting(names, "source", || exports::source::GuestIndices::new(pre))?,
+            filter: fitting(names, "filter", || exports::filter::GuestIndices::new(pre))?,
+            transform: fitting(names, "transform", || exports::transform::GuestIndices::new(pre))?,
+            auth: fitting(names, "auth", || exports::auth::GuestIndices::new(pre))?,
+            rules: fitting(names, "auth-rules", || exports::auth_rules::GuestIndices::new(pre))?,
+            api: fitting(names, "webhook-api", || exports::webhook_api::GuestIndices::new(pre))?,
         })
     }
 
@@ -340,7 +322,7 @@ impl Exports {
             (Role::Source, self.source.is_some()),
             (Role::Filter, self.filter.is_some()),
             (Role::Transform, self.transform.is_some()),
-            (Role::Auth, self.auth.is_some()),
+            (Role::Auth, self.auth.is_some() || self.rules.is_some()),
             (Role::WebhookApi, self.api.is_some()),
         ];
         present.into_iter().filter(|(_, is)| *is).map(|(role, _)| role).collect()

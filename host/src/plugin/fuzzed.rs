@@ -15,7 +15,7 @@ use super::component::{self, Component, Description};
 use super::imports::{EventView, Inbound, Input, OutgoingView};
 use super::runtime::{Limits, Runtime};
 use super::secrets::{Key, Secrets};
-use super::{Bound, Message, OutHeader, Problem, Received, Rejection, warm};
+use super::{Bound, Message, Named, OutHeader, Problem, Received, Rejection, warm};
 use crate::attempt::Fault;
 use crate::clock::UnixMs;
 use crate::event::{Event, EventId};
@@ -91,6 +91,7 @@ const GUEST: &str = r#"(module
     (func (export "plugpost:plugin/auth@0.1.0#sign") (param i32) (result i32)
         (call $outgoing (local.get 0) (i32.const 20000)) (call $no_outgoing (local.get 0)) (call $note)
         (call $say (i32.const 24000)))
+    (func (export "plugpost:plugin/auth-rules@0.1.0#rules") (result i32) (call $say (i32.const 24000)))
     (func (export "plugpost:plugin/webhook-api@0.1.0#credentials") (result i32)
         (call $say (i32.const 28000)))
     (func (export "plugpost:plugin/webhook-api@0.1.0#answer") (param i32 i32 i32) (result i32)
@@ -161,6 +162,16 @@ impl Parrot {
             body: data,
         };
         self.bound.sign(request).await
+    }
+
+    pub(crate) fn ruled(&self, told: &[u8]) -> Result<Vec<OutHeader>, Fault> {
+        let Some(rules) = warm::rules_told(&self.component, noted(told))? else {
+            return Ok(Vec::new());
+        };
+        let body = image(told, 0);
+        let (id, url) = ("evt_0000000000000", "https://receiver.example.com/");
+        let named = Named { id, time: UnixMs(0), method: &Method::POST, url, body: &body };
+        self.bound.follow(&rules, named)
     }
 
     pub(crate) async fn answer(&self, told: &[u8]) -> Result<Answered, Fault> {

@@ -19,7 +19,7 @@ use super::secrets::Secrets;
 use super::signing;
 use super::text::printable;
 use super::wasi::Wasi;
-use crate::clock::{IdText, UnixMs};
+use crate::clock::UnixMs;
 use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE, is_own};
 use crate::json;
 use crate::subscription::desk::{Caller, Excess};
@@ -88,24 +88,6 @@ impl Input {
             Self::Event(it) => &it.data,
             Self::Inbound(it) | Self::Api(it, _) => &it.body,
             Self::Outgoing(it) => &it.body,
-        }
-    }
-
-    /// When it happened, was received, or is sent.
-    pub(super) fn time(&self) -> UnixMs {
-        match self {
-            Self::None => UnixMs::default(),
-            Self::Event(it) => it.event.time,
-            Self::Inbound(it) | Self::Api(it, _) => it.time,
-            Self::Outgoing(it) => it.time,
-        }
-    }
-
-    /// What stays the same over all attempts to send it.
-    pub(super) fn outgoing_id(&self) -> Option<IdText> {
-        match self {
-            Self::Outgoing(it) => Some(it.event.id.text()),
-            _ => None,
         }
     }
 }
@@ -327,7 +309,7 @@ impl requests::HostInbound for Call {
 
 impl requests::HostOutgoing for Call {
     fn id(&mut self, _: Resource<OutgoingHandle>) -> String {
-        self.input.outgoing_id().map(|it| (*it).into()).unwrap_or_default()
+        self.outgoing().map(|it| (*it.event.id.text()).into()).unwrap_or_default()
     }
 
     fn time(&mut self, _: Resource<OutgoingHandle>) -> u64 {

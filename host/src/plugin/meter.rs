@@ -68,12 +68,15 @@ pub(super) fn of_event(event: &Received) -> usize {
 
 /// The bytes of headers, before the host puts secrets in.
 pub(super) fn of_headers(headers: &[Header]) -> usize {
-    let value = |it: &HeaderValue| match it {
+    headers.iter().map(|it| it.name.len() + of_value(&it.value)).sum()
+}
+
+pub(super) fn of_value(value: &HeaderValue) -> usize {
+    match value {
         HeaderValue::Text(text) => text.len(),
         HeaderValue::Secret(it) => it.prefix.len() + it.secret.len(),
         HeaderValue::Basic(it) => it.username.len() + it.password.len(),
-    };
-    headers.iter().map(|it| it.name.len() + value(&it.value)).sum()
+    }
 }
 
 pub(super) fn of_body(body: &Body) -> usize {

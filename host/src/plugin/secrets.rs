@@ -64,6 +64,17 @@ pub(crate) enum Notation {
     Hex,
 }
 
+/// How the signatures of one text are made and written.
+#[derive(Debug)]
+pub(crate) struct Signing {
+    pub(crate) secret: Box<str>,
+    /// An algorithm, and what stands before its signatures.
+    pub(crate) schemes: Vec<(Algorithm, Box<str>)>,
+    pub(crate) notation: Notation,
+    /// What stands between two; none when there is only the first.
+    pub(crate) between: Option<Box<str>>,
+}
+
 /// Accepts base64 with and without padding, as people paste both.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -106,7 +117,7 @@ impl Algorithm {
 }
 
 impl Notation {
-    pub(crate) fn write(self, bytes: &[u8], text: &mut String) {
+    fn write(self, bytes: &[u8], text: &mut String) {
         match self {
             Self::Base64 => BASE64_STANDARD.encode_string(bytes, text),
             Self::Base64Url => BASE64_URL_SAFE_NO_PAD.encode_string(bytes, text),
@@ -216,13 +227,41 @@ impl Secrets {
     }
 
     /// One for each version that can do it.
-    pub(crate) fn codes(
+    fn codes(
         &self,
         name: &str,
         algorithm: Algorithm,
         parts: &[&[u8]],
     ) -> Result<impl Iterator<Item = Code>, String> {
         Ok(self.versions(name)?.iter().filter_map(move |key| key.code(algorithm, parts)))
+    }
+
+    /// One for each scheme and each version that can do it, as one text, or only the first;
+    /// nothing when none can.
+    pub(crate) fn sign_into(
+        &self,
+        text: &mut String,
+        how: &Signing,
+        parts: &[&[u8]],
+    ) -> Result<usize, String> {
+        let Signing { secret, schemes, notation, between } = how;
+        let mut count = 0;
+        for (algorithm, before) in schemes {
+            for code in self.codes(secret, *algorithm, parts)? {
+                let separator = match between {
+                    _ if count == 0 => "",
+                    Some(between) => between,
+                    None => return Ok(count),
+                };
+                // Hexadecimal takes two characters for a byte, the others fewer.
+                text.reserve(separator.len() + before.len() + 2 * code.len());
+                text.push_str(separator);
+                text.push_str(before);
+                notation.write(&code, text);
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     pub(crate) fn verify(
@@ -282,7 +321,7 @@ impl Key {
 }
 
 /// An authentication code or a signature. No algorithm makes more than 64 bytes.
-pub(crate) struct Code {
+struct Code {
     bytes: [u8; 64],
     length: usize,
 }

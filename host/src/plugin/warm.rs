@@ -20,6 +20,7 @@ use super::clockwork::Turn;
 use super::component::Component;
 use super::imports::{Call, Input};
 use super::meter::{Meter, Metered};
+use super::rules::Rules;
 use super::secrets::Secrets;
 use super::text::printable;
 use super::{MESSAGE_BYTES_MAX, Problem, Unfit};
@@ -31,6 +32,8 @@ pub(super) struct Pool {
     component: Arc<Component>,
     settings: Arc<str>,
     label: Arc<str>,
+    /// What it has written down in place of being called to sign.
+    pub(super) rules: Option<Rules>,
     idle: Mutex<Vec<Instance>>,
     /// How many calls to come go straight to the side threads.
     slow: AtomicU32,
@@ -54,6 +57,7 @@ pub(super) struct Instance {
     filter: Option<exports::filter::Guest>,
     transform: Option<exports::transform::Guest>,
     auth: Option<exports::auth::Guest>,
+    rules: Option<exports::auth_rules::Guest>,
     api: Option<exports::webhook_api::Guest>,
     calls_left: u32,
     /// Where it was called last: its memory is near that core.
@@ -139,6 +143,13 @@ pub(super) fn configure_told(component: &Component, told: Input) -> Result<Vec<P
     }
 }
 
+/// Have it write down rules after a request of which it takes note.
+#[cfg(feature = "fuzz")]
+pub(super) fn rules_told(component: &Component, told: Input) -> Result<Option<Rules>, Fault> {
+    let _ticking = component.runtime.ticking(Turn::Whole);
+    Instance::told(component, told)?.rules(component)
+}
+
 /// Ask, once, with the whole deadline.
 pub(super) fn ask<T>(
     pool: &Pool,
@@ -157,16 +168,19 @@ impl Pool {
         let label = format!("{}@{version}", component.name()).into();
         // What imports WASI blocks in ways that only a side thread can afford.
         let slow = if component.needs_wasi { u32::MAX } else { 0 };
-        let pool = Self {
+        let mut pool = Self {
             component,
             settings: settings.into(),
             label,
+            rules: None,
             idle: Mutex::default(),
             slow: slow.into(),
         };
         let instance = {
             let _ticking = pool.component.runtime.ticking(Turn::Whole);
-            pool.instance()?
+            let mut instance = pool.instance()?;
+            pool.rules = instance.rules(&pool.component).map_err(Unfit::Fault)?;
+            instance
         };
         pool.idle.lock().push(instance);
         Ok(Arc::new(pool))
@@ -289,21 +303,23 @@ impl Instance {
             let made = component.instance_pre.instantiate(&mut store)?;
             let (source, filter) = (exports.source.as_ref(), exports.filter.as_ref());
             let (transform, auth) = (exports.transform.as_ref(), exports.auth.as_ref());
+            let rules = exports.rules.as_ref();
             Ok((
                 exports.plugin.load(&mut store, &made)?,
                 source.map(|it| it.load(&mut store, &made)).transpose()?,
                 filter.map(|it| it.load(&mut store, &made)).transpose()?,
                 transform.map(|it| it.load(&mut store, &made)).transpose()?,
                 auth.map(|it| it.load(&mut store, &made)).transpose()?,
+                rules.map(|it| it.load(&mut store, &made)).transpose()?,
                 exports.api.as_ref().map(|it| it.load(&mut store, &made)).transpose()?,
             ))
         };
         let loaded = load();
-        let (plugin, source, filter, transform, auth, api) =
+        let (plugin, source, filter, transform, auth, rules, api) =
             loaded.map_err(|error| store.data().said.with(fault_of(error)))?;
         let calls_left = CALLS_MIN + fastrand::u32(..CALLS_MIN);
         let ran_on = thread::current().id();
-        Ok(Self { plugin, source, filter, transform, auth, api, store, calls_left, ran_on })
+        Ok(Self { plugin, source, filter, transform, auth, rules, api, store, calls_left, ran_on })
     }
 
     fn configure(&mut self, settings: &str) -> Result<(), Unfit> {
@@ -320,6 +336,18 @@ impl Instance {
             }
         }
         Err(Unfit::Settings(problems))
+    }
+
+    /// What it has written down, checked; none where it is to be called.
+    fn rules(&mut self, component: &Component) -> Result<Option<Rules>, Fault> {
+        let Some(rules) = &self.rules else { return Ok(None) };
+        let said = rules.call_rules(&mut self.store).map_err(|error| self.fault(error))?;
+        self.store.data().said.forget();
+        let check = |said| Rules::check(said, &component.description().secrets);
+        said.map(check).transpose().map_err(|message| {
+            let message = printable(&message, MESSAGE_BYTES_MAX);
+            Fault::reject("plugin.rules", format!("{}: {message}", component.name()))
+        })
     }
 
     #[cfg(feature = "fuzz")]

@@ -7,9 +7,10 @@
 //! help.b2bninja.com.
 
 use plugpost_plugin::credentials::Credential;
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::{
-    Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, NoSettings, Outgoing,
-    Plugin, Problem, Received, Rejection, Source, Transform, export,
+    AuthRules, Description, Encoding, Event, Failure, Inbound, Message, NoSettings, Plugin,
+    Problem, Received, Rejection, Source, Transform, export,
 };
 
 /// What follows `/in/{source}` and the event type it stands for. The platform's
@@ -72,10 +73,10 @@ impl Transform for B2bNinja {
     }
 }
 
-impl Auth for B2bNinja {
-    fn sign(&self, _: &Outgoing) -> Result<Vec<Header>, Failure> {
-        if QN_SECRET.is_given() { Ok(vec![QN_SECRET.header()?]) } else { Ok(Vec::new()) }
+impl AuthRules for B2bNinja {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        Some(vec![QN_SECRET.rule().needing("shared")])
     }
 }
 
-export!(B2bNinja: source, transform, auth);
+export!(B2bNinja: source, transform, auth_rules);

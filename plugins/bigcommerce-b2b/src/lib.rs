@@ -9,10 +9,11 @@ mod api;
 
 use plugpost_plugin::credentials::CustomHeaders;
 use plugpost_plugin::json::{self, Object};
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::standard_webhooks::{Headers, Scheme, TOLERANCE_S};
 use plugpost_plugin::{
-    Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
-    Problem, Received, Rejection, Source, Transform, custom_headers_schema, export, secrets,
+    AuthRules, Description, Encoding, Event, Failure, Inbound, Message, Plugin, Problem, Received,
+    Rejection, Source, Transform, custom_headers_schema, export, secrets,
 };
 use serde::Deserialize;
 
@@ -241,13 +242,10 @@ impl BigcommerceB2b {
     }
 }
 
-impl Auth for BigcommerceB2b {
-    fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
-        let mut headers = self.headers.headers()?;
-        if secrets::has(SIGNATURE.secret) {
-            headers.extend(SIGNATURE.sign(request)?);
-        }
-        Ok(headers)
+impl AuthRules for BigcommerceB2b {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        let signature = SIGNATURE.rules().into_iter().map(|it| it.needing(SIGNATURE.secret));
+        Some(self.headers.rules().chain(signature).collect())
     }
 }
 
@@ -275,4 +273,4 @@ fn hash(event: &Event) -> String {
     hex::encode(sha1_smol::Sha1::from(event.id()).digest().bytes())
 }
 
-export!(BigcommerceB2b: source, transform, auth, webhook_api);
+export!(BigcommerceB2b: source, transform, auth_rules, webhook_api);

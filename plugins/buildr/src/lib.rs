@@ -8,10 +8,11 @@
 mod api;
 
 use plugpost_plugin::json::{self, Object, quoted};
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::standard_webhooks::{Headers, Scheme, TOLERANCE_S};
 use plugpost_plugin::{
-    Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
-    Problem, Received, Rejection, Source, Transform, export, secrets,
+    AuthRules, Description, Encoding, Event, Failure, Inbound, Message, Plugin, Problem, Received,
+    Rejection, Source, Transform, export,
 };
 use serde::Deserialize;
 
@@ -151,12 +152,13 @@ impl Transform for Buildr {
     }
 }
 
-impl Auth for Buildr {
-    fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
-        if self.unsigned && !secrets::has(SVIX.secret) {
-            return Ok(Vec::new());
+impl AuthRules for Buildr {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        let rules = SVIX.rules();
+        match self.unsigned {
+            true => Some(rules.into_iter().map(|it| it.needing(SVIX.secret)).collect()),
+            false => Some(rules),
         }
-        SVIX.sign(request)
     }
 }
 
@@ -219,4 +221,4 @@ fn percent_encoded(id: &str) -> String {
         .collect()
 }
 
-export!(Buildr: source, transform, auth, webhook_api);
+export!(Buildr: source, transform, auth_rules, webhook_api);

@@ -1,16 +1,18 @@
 //! A code over the body, the time and whatever else, with a shared key: how most
 //! platforms sign. What differs between them is settings, and is nowhere else.
 //!
-//! [`settings`] says what can be set, [`template`] what is signed; here a
-//! request is checked or signed by it. The key stays in the host.
+//! [`settings`] says what can be set, [`template`] what is signed, [`rules`] how the
+//! host signs without us; here a request is checked or signed. The key stays in the host.
 
+mod rules;
 mod settings;
 mod template;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::{
-    Auth, Description, Encoding as KeyEncoding, Failure, Header, Inbound, Outgoing, Plugin,
-    Problem, Received, Rejection, Source, export, secrets,
+    Auth, AuthRules, Description, Encoding as KeyEncoding, Failure, Header, Inbound, Outgoing,
+    Plugin, Problem, Received, Rejection, Source, export, secrets,
 };
 use settings::{Encoding, Layout, SCHEMA, Scheme, Settings, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -96,6 +98,13 @@ impl Source for Hmac {
     }
 }
 
+impl AuthRules for Hmac {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        rules::of(&self.0)
+    }
+}
+
+/// What no rule can say: it depends on the request's headers, or on what its URL or its form is.
 impl Auth for Hmac {
     fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
         let scheme = &self.0;
@@ -272,7 +281,7 @@ fn check_body_digest(scheme: &Scheme, request: &Inbound) -> Result<(), Rejection
     }
 }
 
-export!(Hmac: source, auth);
+export!(Hmac: source, auth, auth_rules);
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,11 @@ impl Template {
         Ok(template)
     }
 
+    /// Stretch by stretch.
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.0
+    }
+
     /// True when the piece occurs.
     pub(crate) fn has(&self, piece: &Piece) -> bool {
         self.0.contains(piece)

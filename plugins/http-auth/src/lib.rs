@@ -5,9 +5,9 @@
 //! the path or from its settings.
 
 use plugpost_plugin::credentials::{Credential, header_name_problem, username_problem};
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::{
-    Auth, Description, Encoding, Failure, Header, Inbound, Outgoing, Plugin, Problem, Received,
-    Rejection, Source, export,
+    AuthRules, Description, Encoding, Inbound, Plugin, Problem, Received, Rejection, Source, export,
 };
 use serde::Deserialize;
 
@@ -142,10 +142,10 @@ impl Source for HttpAuth {
     }
 }
 
-impl Auth for HttpAuth {
-    fn sign(&self, _: &Outgoing) -> Result<Vec<Header>, Failure> {
-        Ok(vec![self.credential().header()?])
+impl AuthRules for HttpAuth {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        Some(vec![self.credential().rule()])
     }
 }
 
-export!(HttpAuth: source, auth);
+export!(HttpAuth: source, auth_rules);

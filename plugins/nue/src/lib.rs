@@ -6,9 +6,10 @@
 //! JSON that Nue keeps in strings stays in them. Source: docs.nue.io, "Webhooks".
 
 use plugpost_plugin::credentials::{Credential, header_name_problem};
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::{
-    Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
-    Problem, Received, Rejection, Source, Transform, export,
+    AuthRules, Description, Encoding, Event, Failure, Inbound, Message, Plugin, Problem, Received,
+    Rejection, Source, Transform, export,
 };
 use serde::Deserialize;
 
@@ -68,9 +69,8 @@ impl Default for Settings {
 struct Nue(Settings);
 
 impl Nue {
-    fn shared(&self) -> Option<Credential<'_>> {
-        let shared = Credential::Secret { header: &self.0.header, prefix: "", secret: "shared" };
-        shared.is_given().then_some(shared)
+    fn shared(&self) -> Credential<'_> {
+        Credential::Secret { header: &self.0.header, prefix: "", secret: "shared" }
     }
 }
 
@@ -99,7 +99,8 @@ impl Plugin for Nue {
 
 impl Source for Nue {
     fn verify(&self, request: &Inbound) -> Result<(), Rejection> {
-        self.shared().map_or(Ok(()), |it| it.verify(request))
+        let shared = self.shared();
+        if shared.is_given() { shared.verify(request) } else { Ok(()) }
     }
 
     fn decode(&self, request: &Inbound) -> Result<Vec<Received>, Rejection> {
@@ -120,9 +121,9 @@ impl Transform for Nue {
     }
 }
 
-impl Auth for Nue {
-    fn sign(&self, _: &Outgoing) -> Result<Vec<Header>, Failure> {
-        self.shared().iter().map(Credential::header).collect()
+impl AuthRules for Nue {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        Some(vec![self.shared().rule().needing("shared")])
     }
 }
 
@@ -156,4 +157,4 @@ fn subject_pointer(event_type: &str) -> String {
     pointer + "/id"
 }
 
-export!(Nue: source, transform, auth);
+export!(Nue: source, transform, auth_rules);

@@ -9,9 +9,10 @@ mod api;
 
 use plugpost_plugin::credentials::{Credential, CustomHeaders, username_problem};
 use plugpost_plugin::json::{self, Object};
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::{
-    Auth, Description, Encoding, Event, Failure, Header, Inbound, Message, Outgoing, Plugin,
-    Problem, Received, Rejection, Source, Transform, custom_headers_schema, export, rfc3339,
+    AuthRules, Description, Encoding, Event, Failure, Inbound, Message, Plugin, Problem, Received,
+    Rejection, Source, Transform, custom_headers_schema, export, rfc3339,
 };
 use serde::Deserialize;
 
@@ -134,13 +135,9 @@ impl Transform for Ordermentum {
     }
 }
 
-impl Auth for Ordermentum {
-    fn sign(&self, _: &Outgoing) -> Result<Vec<Header>, Failure> {
-        let mut headers = self.0.headers.headers()?;
-        if let Some(basic) = self.basic() {
-            headers.push(basic.header()?);
-        }
-        Ok(headers)
+impl AuthRules for Ordermentum {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        Some(self.0.headers.rules().chain(self.basic().map(|it| it.rule())).collect())
     }
 }
 
@@ -152,4 +149,4 @@ fn is_envelope(event: &Event, event_type: &str) -> bool {
         && data.is_some()
 }
 
-export!(Ordermentum: source, transform, auth, webhook_api);
+export!(Ordermentum: source, transform, auth_rules, webhook_api);

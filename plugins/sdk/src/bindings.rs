@@ -1,5 +1,6 @@
 //! What wit-bindgen makes of `wit/`: one module per world, so that a component
-//! exports the roles it names and no others. Nothing here is written by hand.
+//! exports the roles it names and no others. Nothing here is written by hand. Where
+//! exports have the prefix `unused:`, `export_kept!` exports the calls.
 
 pub mod base {
     wit_bindgen::generate!({
@@ -20,7 +21,6 @@ pub mod source {
         world: "source-role",
         pub_export_macro: true,
         export_macro_name: "export_source",
-        // The calls themselves are exported by `export_kept!`.
         export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::source",
         with: {
@@ -36,7 +36,6 @@ pub mod filter {
         world: "filter-role",
         pub_export_macro: true,
         export_macro_name: "export_filter",
-        // The calls themselves are exported by `export_kept!`.
         export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::filter",
         with: {
@@ -52,7 +51,6 @@ pub mod transform {
         world: "transform-role",
         pub_export_macro: true,
         export_macro_name: "export_transform",
-        // The calls themselves are exported by `export_kept!`.
         export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::transform",
         with: {
@@ -68,12 +66,24 @@ pub mod auth {
         world: "auth-role",
         pub_export_macro: true,
         export_macro_name: "export_auth",
-        // The calls themselves are exported by `export_kept!`.
         export_prefix: "unused:",
         default_bindings_module: "plugpost_plugin::bindings::auth",
         with: {
             "plugpost:plugin/types@0.1.0": crate::bindings::base::plugpost::plugin::types,
             "plugpost:plugin/requests@0.1.0": crate::bindings::base::plugpost::plugin::requests,
+        },
+    });
+}
+
+pub mod auth_rules {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "auth-rules-role",
+        pub_export_macro: true,
+        export_macro_name: "export_auth_rules",
+        default_bindings_module: "plugpost_plugin::bindings::auth_rules",
+        with: {
+            "plugpost:plugin/types@0.1.0": crate::bindings::base::plugpost::plugin::types,
         },
     });
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 
-use crate::{Description, Encoding, Failure, Header, Inbound, Problem, Rejection, secrets};
+use crate::rules::Rule;
+use crate::{Description, Encoding, Inbound, Problem, Rejection, secrets};
 
 /// One header that proves who sent a request. It names its secret; it never
 /// holds it.
@@ -70,13 +71,9 @@ impl Credential<'_> {
         Ok(())
     }
 
-    /// The header for an outgoing request. The host puts the secret in.
-    pub fn header(&self) -> Result<Header, Failure> {
-        if !self.is_given() {
-            let message = format!("the secret {} is not configured", self.secret());
-            return Err(Failure::retry("secret", message));
-        }
-        Ok(match self {
+    /// The header of every outgoing request. The host puts the secret in.
+    pub fn rule(&self) -> Rule {
+        Rule::from(match self {
             Self::Secret { header, prefix, secret } => secrets::header(header, prefix, secret),
             Self::Basic { username, password } => secrets::basic(username, password),
         })
@@ -151,9 +148,9 @@ impl CustomHeaders {
         self.credentials().try_for_each(|it| it.verify(request))
     }
 
-    /// Each for an outgoing request, in the order of the names.
-    pub fn headers(&self) -> Result<Vec<Header>, Failure> {
-        self.credentials().map(|it| it.header()).collect()
+    /// Each in every outgoing request, in the order of the names.
+    pub fn rules(&self) -> impl Iterator<Item = Rule> {
+        self.credentials().map(|it| it.rule())
     }
 
     fn credentials(&self) -> impl Iterator<Item = Credential<'_>> {

@@ -123,7 +123,9 @@ macro_rules! export_role {
             }
         }
         $crate::bindings::source::export_source!(Component with_types_in $crate::bindings::source);
-        $crate::export_kept!(source, "plugpost:plugin/source@0.1.0#receive", _export_receive_cabi, __post_return_receive);
+        $crate::export_kept!(
+            source, "plugpost:plugin/source@0.1.0#receive", _export_receive_cabi, __post_return_receive
+        );
     };
     ($plugin:ty, filter) => {
         impl $crate::bindings::filter::exports::plugpost::plugin::filter::Guest for Component {
@@ -132,7 +134,9 @@ macro_rules! export_role {
             }
         }
         $crate::bindings::filter::export_filter!(Component with_types_in $crate::bindings::filter);
-        $crate::export_kept!(filter, "plugpost:plugin/filter@0.1.0#accept", _export_accept_cabi, __post_return_accept);
+        $crate::export_kept!(
+            filter, "plugpost:plugin/filter@0.1.0#accept", _export_accept_cabi, __post_return_accept
+        );
     };
     ($plugin:ty, transform) => {
         impl $crate::bindings::transform::exports::plugpost::plugin::transform::Guest for Component {
@@ -143,7 +147,9 @@ macro_rules! export_role {
         $crate::bindings::transform::export_transform!(
             Component with_types_in $crate::bindings::transform
         );
-        $crate::export_kept!(transform, "plugpost:plugin/transform@0.1.0#apply", _export_apply_cabi, __post_return_apply);
+        $crate::export_kept!(
+            transform, "plugpost:plugin/transform@0.1.0#apply", _export_apply_cabi, __post_return_apply
+        );
     };
     ($plugin:ty, auth) => {
         impl $crate::bindings::auth::exports::plugpost::plugin::auth::Guest for Component {
@@ -152,7 +158,19 @@ macro_rules! export_role {
             }
         }
         $crate::bindings::auth::export_auth!(Component with_types_in $crate::bindings::auth);
-        $crate::export_kept!(auth, "plugpost:plugin/auth@0.1.0#sign", _export_sign_cabi, __post_return_sign);
+        $crate::export_kept!(
+            auth, "plugpost:plugin/auth@0.1.0#sign", _export_sign_cabi, __post_return_sign
+        );
+    };
+    ($plugin:ty, auth_rules) => {
+        impl $crate::bindings::auth_rules::exports::plugpost::plugin::auth_rules::Guest for Component {
+            fn rules() -> Option<Vec<$crate::rules::Rule>> {
+                $crate::AuthRules::rules(INSTANCE.plugin())
+            }
+        }
+        $crate::bindings::auth_rules::export_auth_rules!(
+            Component with_types_in $crate::bindings::auth_rules
+        );
     };
     ($plugin:ty, webhook_api) => {
         impl $crate::webhook_api::wit::Guest for Component {

@@ -34,12 +34,13 @@
 //! ```
 //!
 //! In reading order: [`describe`](Description) says who the plugin is, the role
-//! traits say what it does, [`secrets`] uses keys it never sees, and [`export!`]
-//! makes the component. What several platforms share stands beside them:
-//! [`credentials`] in a header, the [`standard_webhooks`] signature, [`json`]
-//! that is not parsed twice, [`webhook_api`] for a platform's own API, [`rfc3339`] times, [`places`] that settings name, and
-//! an [`excerpt`] of what a user wrote. The crate holds no platform's rules. In Wasm
-//! it sets the global allocator, one that is made for short calls.
+//! traits say what it does, [`secrets`] uses keys it never sees, [`rules`] are headers
+//! that it is not even called for, and [`export!`] makes the component. What several
+//! platforms share stands beside them: [`credentials`] in a header, the
+//! [`standard_webhooks`] signature, [`json`] that is not parsed twice, [`webhook_api`]
+//! for a platform's own API, [`rfc3339`] times, [`places`] that settings name, and an
+//! [`excerpt`] of what a user wrote. The crate holds no platform's rules. In Wasm it
+//! sets the global allocator, one that is made for short calls.
 
 #[cfg(any(target_family = "wasm", test))]
 mod allocator;
@@ -55,6 +56,7 @@ pub mod json;
 pub mod places;
 pub mod rfc3339;
 mod roles;
+pub mod rules;
 pub mod secrets;
 pub mod standard_webhooks;
 pub mod webhook_api;
@@ -68,7 +70,7 @@ pub use bindings::base::plugpost::plugin::types::{Body, Failure, Header, HeaderV
 pub use bindings::source::exports::plugpost::plugin::source::{Received, Rejection};
 pub use bindings::transform::exports::plugpost::plugin::transform::Message;
 pub use description::{Description, Encoding};
-pub use roles::{Auth, Filter, NoSettings, Plugin, Source, Transform};
+pub use roles::{Auth, AuthRules, Filter, NoSettings, Plugin, Source, Transform};
 
 /// Write a line to the operator's log at `info`.
 pub fn log(message: &str) {

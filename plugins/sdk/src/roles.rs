@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::bindings::base::plugpost::plugin::logging;
+use crate::rules::Rule;
 use crate::{
     Body, Description, Event, Failure, Header, HeaderValue, Inbound, Message, Outgoing, Problem,
     Received, Rejection,
@@ -54,6 +55,14 @@ pub trait Transform: Plugin {
 pub trait Auth: Plugin {
     /// The headers to add. Called last: what it sees is what is sent.
     fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure>;
+}
+
+/// Signs requests as well, where the settings alone decide how: the host follows the rules
+/// and calls nobody.
+pub trait AuthRules: Plugin {
+    /// The headers to add. None when the settings ask for what no rule can say: then
+    /// [`Auth`] is called for each request. Asked once, after [`Plugin::new`].
+    fn rules(&self) -> Option<Vec<Rule>>;
 }
 
 impl Received {

@@ -4,7 +4,7 @@ use crate::bindings::base::plugpost::plugin::secrets as wit;
 use crate::bindings::base::plugpost::plugin::types::{BasicCredentials, SecretValue};
 use crate::{Header, HeaderValue};
 
-pub use wit::{Algorithm, Notation, Part, Piece, Signed};
+pub use wit::Part;
 
 /// True when the route or source gives a secret of this name.
 pub fn has(secret: &str) -> bool {
@@ -21,20 +21,6 @@ pub fn hmac(secret: &str, algorithm: &str, parts: &[Part<'_>]) -> Result<Vec<Vec
 /// Algorithm: `ed25519`.
 pub fn sign(secret: &str, algorithm: &str, parts: &[Part<'_>]) -> Result<Vec<Vec<u8>>, String> {
     wit::sign(secret, algorithm, parts)
-}
-
-/// What [`hmac`] and [`sign`] give, as one text: for each algorithm with what stands before
-/// its signatures, one for each active version whose key can do it, newest first, with
-/// `between` between them; empty when there is none. With it, the time that
-/// [`Piece::Time`] stands for.
-pub fn signatures(
-    secret: &str,
-    notation: Notation,
-    schemes: &[(Algorithm, &str)],
-    between: &str,
-    pieces: &[Piece<'_>],
-) -> Result<Signed, String> {
-    wit::signatures(secret, notation, schemes, between, pieces)
 }
 
 /// True when the code or signature fits any active version of the key.

@@ -7,8 +7,9 @@
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 
-use crate::secrets::{self, Algorithm, Notation, Part, Piece};
-use crate::{Failure, Header, Inbound, Outgoing, Rejection};
+use crate::rules::{Algorithm, Notation, Piece, Rule, Signing, Stretch, TimeUnit};
+use crate::secrets::{self, Part};
+use crate::{Inbound, Rejection};
 
 /// How far a sender's clock may be off, in either direction: what the
 /// reference libraries allow.
@@ -80,25 +81,25 @@ impl Scheme<'_> {
         Err(Rejection::unauthorized("no signature fits"))
     }
 
-    /// The headers for an outgoing request: a signature for every active version of the
+    /// The headers of every outgoing request: a signature for every active version of the
     /// key. The id is not among them where it is called `webhook-id`: the host sends that.
-    pub fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
-        let dot = || Piece::Bytes(b".");
-        let pieces = [Piece::Id, dot(), Piece::Time, dot(), Piece::Body];
-        let schemes = [(Algorithm::Sha256, "v1,"), (Algorithm::Ed25519, "v1a,")];
-        let signed = secrets::signatures(self.secret, Notation::Base64, &schemes, " ", &pieces)
-            .map_err(|error| Failure::retry("key", error))?;
-        if signed.text.is_empty() {
-            return Err(Failure::retry("key", "no version of the key can sign"));
-        }
-        let mut headers = vec![
-            Header::text(self.headers.timestamp, signed.time.to_string()),
-            Header::text(self.headers.signature, signed.text),
+    pub fn rules(&self) -> Vec<Rule> {
+        let dot = || Piece::Text(".".into());
+        let signing = Signing {
+            secret: self.secret.into(),
+            schemes: vec![(Algorithm::Sha256, "v1,".into()), (Algorithm::Ed25519, "v1a,".into())],
+            notation: Notation::Base64,
+            between: Some(" ".into()),
+            pieces: vec![Piece::Id, dot(), Piece::Time(TimeUnit::Seconds), dot(), Piece::Body],
+        };
+        let mut rules = vec![
+            Rule::made(self.headers.timestamp, [Stretch::Time(TimeUnit::Seconds)]),
+            Rule::made(self.headers.signature, [Stretch::Signatures(signing)]),
         ];
         if self.headers.id != Headers::WEBHOOK.id {
-            headers.push(Header::text(self.headers.id, request.id()));
+            rules.push(Rule::made(self.headers.id, [Stretch::Id]));
         }
-        Ok(headers)
+        rules
     }
 
     fn check_age(&self, timestamp: &str, now_s: u64) -> Result<(), Rejection> {

@@ -3,10 +3,10 @@
 //! As a source it takes any body; the event type is the JSON field `type` that
 //! the specification asks for or, failing that, the rest of the path.
 
+use plugpost_plugin::rules::Rule;
 use plugpost_plugin::standard_webhooks::{Headers, Scheme, TOLERANCE_S};
 use plugpost_plugin::{
-    Auth, Description, Encoding, Failure, Header, Inbound, Outgoing, Plugin, Problem, Received,
-    Rejection, Source, export,
+    AuthRules, Description, Encoding, Inbound, Plugin, Problem, Received, Rejection, Source, export,
 };
 use serde::Deserialize;
 
@@ -95,10 +95,10 @@ impl Source for StandardWebhooks {
     }
 }
 
-impl Auth for StandardWebhooks {
-    fn sign(&self, request: &Outgoing) -> Result<Vec<Header>, Failure> {
-        self.scheme().sign(request)
+impl AuthRules for StandardWebhooks {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        Some(self.scheme().rules())
     }
 }
 
-export!(StandardWebhooks: source, auth);
+export!(StandardWebhooks: source, auth_rules);

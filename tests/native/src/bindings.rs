@@ -163,170 +163,33 @@ pub mod base {
                 }
             }
 
+            /// No transform asks for a secret, so there is none.
             pub mod secrets {
-                use std::cell::RefCell;
-
-                use smallvec::SmallVec;
-                use zeroize::Zeroizing;
-
-                use super::requests::Outgoing;
-                use crate::host_secrets::{self, Encoding, Key, Secrets};
-
                 pub enum Part<'a> {
                     Bytes(&'a [u8]),
                     Body,
                 }
 
-                #[derive(Clone, Copy)]
-                pub enum Algorithm {
-                    Sha1,
-                    Sha256,
-                    Sha512,
-                    Ed25519,
+                type Codes = Result<Vec<Vec<u8>>, String>;
+
+                pub fn has(_: &str) -> bool {
+                    false
                 }
 
-                #[derive(Clone, Copy)]
-                pub enum Notation {
-                    Base64,
-                    Base64url,
-                    Hex,
+                pub fn hmac(_: &str, _: &str, _: &[Part<'_>]) -> Codes {
+                    Err(String::new())
                 }
 
-                pub enum Piece<'a> {
-                    Bytes(&'a [u8]),
-                    Body,
-                    Id,
-                    Time,
+                pub fn sign(_: &str, _: &str, _: &[Part<'_>]) -> Codes {
+                    Err(String::new())
                 }
 
-                pub struct Signed {
-                    pub text: String,
-                    pub time: u64,
+                pub fn verify(_: &str, _: &str, _: &[Part<'_>], _: &[u8]) -> Result<bool, String> {
+                    Err(String::new())
                 }
 
-                /// What the host holds of the call in hand.
-                #[derive(Default)]
-                struct Held {
-                    secrets: Secrets,
-                    body: Vec<u8>,
-                    id: String,
-                    time: u64,
-                }
-
-                thread_local! {
-                    static HELD: RefCell<Held> = RefCell::default();
-                }
-
-                /// The one secret there is.
-                pub fn give(name: &str, text: &str, encoding: &str) {
-                    let encoding = Encoding::from_name(encoding).expect("an encoding");
-                    let key =
-                        Key::decode(Zeroizing::new(text.to_owned()), encoding).expect("a key");
-                    HELD.with_borrow_mut(|held| {
-                        held.secrets = Secrets::new([(name.into(), vec![key])]);
-                    });
-                }
-
-                /// The body of the request in hand.
-                pub fn attach(body: Vec<u8>) {
-                    HELD.with_borrow_mut(|held| held.body = body);
-                }
-
-                /// The request in hand.
-                pub fn identify(request: &Outgoing) {
-                    HELD.with_borrow_mut(|held| {
-                        held.id.clone_from(&request.id);
-                        held.time = request.time;
-                    });
-                }
-
-                pub fn has(secret: &str) -> bool {
-                    HELD.with_borrow(|held| held.secrets.has(secret))
-                }
-
-                pub fn hmac(
-                    secret: &str,
-                    algorithm: &str,
-                    parts: &[Part<'_>],
-                ) -> Result<Vec<Vec<u8>>, String> {
-                    over(parts, |secrets, parts| secrets.hmac(secret, algorithm, parts))
-                }
-
-                pub fn sign(
-                    secret: &str,
-                    algorithm: &str,
-                    parts: &[Part<'_>],
-                ) -> Result<Vec<Vec<u8>>, String> {
-                    over(parts, |secrets, parts| secrets.sign(secret, algorithm, parts))
-                }
-
-                pub fn signatures(
-                    secret: &str,
-                    notation: Notation,
-                    schemes: &[(Algorithm, &str)],
-                    between: &str,
-                    pieces: &[Piece<'_>],
-                ) -> Result<Signed, String> {
-                    HELD.with_borrow(|held| {
-                        let time = held.time / 1000;
-                        let mut digits = itoa::Buffer::new();
-                        let digits = digits.format(time).as_bytes();
-                        let pieces = pieces.iter().map(|piece| match piece {
-                            Piece::Bytes(bytes) => bytes,
-                            Piece::Body => held.body.as_slice(),
-                            Piece::Id => held.id.as_bytes(),
-                            Piece::Time => digits,
-                        });
-                        let parts: SmallVec<[&[u8]; 8]> = pieces.collect();
-                        let notation = match notation {
-                            Notation::Base64 => host_secrets::Notation::Base64,
-                            Notation::Base64url => host_secrets::Notation::Base64Url,
-                            Notation::Hex => host_secrets::Notation::Hex,
-                        };
-                        let mut text = String::new();
-                        for (algorithm, before) in schemes {
-                            let algorithm = match algorithm {
-                                Algorithm::Sha1 => host_secrets::Algorithm::Sha1,
-                                Algorithm::Sha256 => host_secrets::Algorithm::Sha256,
-                                Algorithm::Sha512 => host_secrets::Algorithm::Sha512,
-                                Algorithm::Ed25519 => host_secrets::Algorithm::Ed25519,
-                            };
-                            for code in held.secrets.codes(secret, algorithm, &parts)? {
-                                text.reserve(before.len() + 2 * code.len());
-                                if !text.is_empty() {
-                                    text.push_str(between);
-                                }
-                                text.push_str(before);
-                                notation.write(&code, &mut text);
-                            }
-                        }
-                        Ok(Signed { text, time })
-                    })
-                }
-
-                fn over<T>(parts: &[Part<'_>], by: impl FnOnce(&Secrets, &[&[u8]]) -> T) -> T {
-                    HELD.with_borrow(|held| {
-                        let bytes_of = parts.iter().map(|part| match part {
-                            Part::Bytes(bytes) => bytes,
-                            Part::Body => held.body.as_slice(),
-                        });
-                        by(&held.secrets, &bytes_of.collect::<Vec<_>>())
-                    })
-                }
-
-                pub fn verify(
-                    secret: &str,
-                    algorithm: &str,
-                    parts: &[Part<'_>],
-                    signature: &[u8],
-                ) -> Result<bool, String> {
-                    over(parts, |secrets, parts| {
-                        secrets.verify(secret, algorithm, parts, signature)
-                    })
-                }
-
-                pub fn matches(secret: &str, text: &str) -> Result<bool, String> {
-                    HELD.with_borrow(|held| held.secrets.matches(secret, text))
+                pub fn matches(_: &str, _: &str) -> Result<bool, String> {
+                    Err(String::new())
                 }
             }
 
@@ -402,6 +265,71 @@ pub mod transform {
                         pub method: String,
                         pub headers: Vec<Header>,
                         pub body: Body,
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub mod auth_rules {
+    pub mod exports {
+        pub mod plugpost {
+            pub mod plugin {
+                pub mod auth_rules {
+                    use crate::HeaderValue;
+
+                    pub struct Rule {
+                        pub name: String,
+                        pub value: RuleValue,
+                        pub needs: Option<String>,
+                    }
+
+                    pub enum RuleValue {
+                        Fixed(HeaderValue),
+                        Made(Vec<Stretch>),
+                    }
+
+                    pub enum Stretch {
+                        Text(String),
+                        Id,
+                        Time(TimeUnit),
+                        Signatures(Signing),
+                    }
+
+                    pub struct Signing {
+                        pub secret: String,
+                        pub schemes: Vec<(Algorithm, String)>,
+                        pub notation: Notation,
+                        pub between: Option<String>,
+                        pub pieces: Vec<Piece>,
+                    }
+
+                    pub enum Piece {
+                        Text(String),
+                        Body,
+                        Id,
+                        Time(TimeUnit),
+                        Method,
+                        Url,
+                    }
+
+                    pub enum TimeUnit {
+                        Seconds,
+                        Milliseconds,
+                    }
+
+                    pub enum Algorithm {
+                        Sha1,
+                        Sha256,
+                        Sha512,
+                        Ed25519,
+                    }
+
+                    pub enum Notation {
+                        Base64,
+                        Base64url,
+                        Hex,
                     }
                 }
             }

@@ -14,8 +14,6 @@ mod description;
 mod event;
 #[path = "../../../host/src/json.rs"]
 mod host_json;
-#[path = "../../../host/src/plugin/secrets.rs"]
-mod host_secrets;
 #[path = "../../../plugins/sdk/src/inbound.rs"]
 mod inbound;
 #[path = "../../../plugins/sdk/src/json.rs"]
@@ -24,6 +22,8 @@ pub mod json;
 pub mod rfc3339;
 #[path = "../../../plugins/sdk/src/roles.rs"]
 mod roles;
+#[path = "../../../plugins/sdk/src/rules.rs"]
+pub mod rules;
 #[path = "../../../plugins/sdk/src/secrets.rs"]
 pub mod secrets;
 #[path = "../../../plugins/sdk/src/standard_webhooks.rs"]
@@ -37,36 +37,19 @@ pub use bindings::base::plugpost::plugin::types::{Body, Failure, Header, HeaderV
 pub use bindings::source::exports::plugpost::plugin::source::{Received, Rejection};
 pub use bindings::transform::exports::plugpost::plugin::transform::Message;
 pub use description::{Description, Encoding};
-pub use roles::{Auth, Filter, NoSettings, Plugin, Source, Transform};
+pub use roles::{Auth, AuthRules, Filter, NoSettings, Plugin, Source, Transform};
 
-/// Here nothing is exported: a plugin is made, and its roles are called.
+/// Here nothing is exported: a plugin is made, and its transform is called.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty: $($role:ident),+ $(,)?) => {
-        /// The plugin, with these settings.
-        pub fn made(settings: &str) -> impl $crate::Auth + use<> {
-            let settings = serde_json::from_str(settings).expect("settings");
-            let made = <$plugin as $crate::Plugin>::new(settings);
-            made.unwrap_or_else(|_| panic!("refused settings"))
-        }
-
-        $($crate::export_role!($plugin, $role);)+
-    };
-}
-
-/// A transform's plugin has another bound.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! export_role {
-    ($plugin:ty, transform) => {
         /// The plugin as a transform, with these settings.
-        pub fn shaping(settings: &str) -> impl $crate::Transform + $crate::Auth + use<> {
+        pub fn shaping(settings: &str) -> impl $crate::Transform + use<> {
             let settings = serde_json::from_str(settings).expect("settings");
             let made = <$plugin as $crate::Plugin>::new(settings);
             made.unwrap_or_else(|_| panic!("refused settings"))
         }
     };
-    ($plugin:ty, $other:ident) => {};
 }
 
 #[path = "../../../plugins/bigcommerce-b2b/src/lib.rs"]
@@ -75,5 +58,3 @@ pub mod bigcommerce_b2b;
 pub mod buildr;
 #[path = "../../../plugins/ordermentum/src/lib.rs"]
 pub mod ordermentum;
-#[path = "../../../plugins/standard-webhooks/src/lib.rs"]
-pub mod signing;

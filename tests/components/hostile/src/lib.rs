@@ -4,10 +4,11 @@
 use std::collections::HashSet;
 use std::hint::black_box;
 
-use plugpost_plugin::secrets::{self, Algorithm, Notation, Part, Piece};
+use plugpost_plugin::rules::{Algorithm, Notation, Piece, Rule, Signing, Stretch, TimeUnit};
+use plugpost_plugin::secrets::{self, Part};
 use plugpost_plugin::{
-    Auth, Body, Description, Encoding, Event, Failure, Filter, Header, Inbound, Message, Outgoing,
-    Plugin, Problem, Received, Rejection, Source, Transform, export, log,
+    Auth, AuthRules, Body, Description, Encoding, Event, Failure, Filter, Header, Inbound, Message,
+    Outgoing, Plugin, Problem, Received, Rejection, Source, Transform, export, log,
 };
 use serde::Deserialize;
 
@@ -49,8 +50,7 @@ impl Plugin for Hostile {
                 Err((0..settings.count).map(|_| Problem::at("/behaviour", "no")).collect())
             }
             Some(behaviour) => {
-                let at_once = Self { behaviour: behaviour.to_owned(), ..settings };
-                let outcome = at_once.anywhere();
+                let outcome = settings.instead(behaviour).anywhere();
                 Err(vec![Problem::at("", format!("came to its end: {outcome:?}"))])
             }
             None => Ok(settings),
@@ -59,6 +59,11 @@ impl Plugin for Hostile {
 }
 
 impl Hostile {
+    /// The same with another behaviour.
+    fn instead(&self, behaviour: &str) -> Self {
+        Self { behaviour: behaviour.to_owned(), count: self.count }
+    }
+
     /// What can be done in every role.
     fn anywhere(&self) -> Result<(), Failure> {
         match self.behaviour.as_str() {
@@ -89,16 +94,6 @@ impl Hostile {
             }
             // One call on the host that makes it work for long.
             "hmac-of-much" => drop(secrets::hmac("key", "sha256", &self.much())),
-            "signatures-of-much" => {
-                let schemes = vec![(Algorithm::Sha256, ""); self.count];
-                let much: Vec<_> = (0..self.count).map(|_| Piece::Body).collect();
-                drop(secrets::signatures("key", Notation::Hex, &schemes, "", &much));
-            }
-            "id-of-none" => {
-                let schemes = [(Algorithm::Sha256, "")];
-                secrets::signatures("key", Notation::Hex, &schemes, "", &[Piece::Id])
-                    .map_err(|error| Failure::reject("refused", error))?;
-            }
             "signature-of-much" => drop(secrets::sign("pair", "ed25519", &self.much())),
             "verify-much" => drop(secrets::verify("pair", "ed25519", &self.much(), &[0; 64])),
             _ => {}
@@ -215,4 +210,39 @@ impl Auth for Hostile {
     }
 }
 
-export!(Hostile: source, filter, transform, auth);
+impl AuthRules for Hostile {
+    fn rules(&self) -> Option<Vec<Rule>> {
+        let behaviour = self.behaviour.strip_prefix("rules-")?;
+        let signed = |schemes, pieces, before: &str, between: &str| {
+            let signing = Signing {
+                secret: "key".into(),
+                schemes: vec![(Algorithm::Sha256, before.into()); schemes],
+                notation: Notation::Hex,
+                between: Some(between.into()),
+                pieces: (0..pieces).map(|_| Piece::Body).collect(),
+            };
+            vec![Rule::made("x-signature", [Stretch::Signatures(signing)])]
+        };
+        Some(match behaviour {
+            "schemes" => signed(self.count, 1, "", ","),
+            "pieces" => signed(1, self.count, "", ","),
+            "before" => signed(1, 1, "a\r\nb: ", ","),
+            "between" => signed(1, 1, "", "\r\nb: "),
+            "stretches" => vec![Rule::made("x-id", (0..self.count).map(|_| Stretch::Id))],
+            "needs" => {
+                let time = Stretch::Time(TimeUnit::Seconds);
+                vec![Rule::made("x-time", [time]).needing("of-another-route")]
+            }
+            "prefix" => vec![secrets::header("x-note", "a\r\nb: ", "key").into()],
+            "user-name" => vec![secrets::basic("a:b", "key").into()],
+            "text" => vec![Rule::made("x-note", [Stretch::Text("a\r\nb: ".into())])],
+            other => {
+                let other = self.instead(other);
+                let _ = other.anywhere();
+                other.headers().into_iter().map(Rule::from).collect()
+            }
+        })
+    }
+}
+
+export!(Hostile: source, filter, transform, auth, auth_rules);
