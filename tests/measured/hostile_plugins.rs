@@ -159,11 +159,18 @@ fn what_cannot_be_a_plugin_is_refused_in_words_at_once() {
         ("problems-beyond-memory", filter().configure("i32.const 0x7ffffff0"), "plugin.trap"),
         ("settings-to-nowhere", filter().realloc("i32.const 0xfffffff0"), "plugin.trap"),
         ("pattern-that-looks-back", filter().schema(backwards), "settings.name"),
+        ("rules-that-are-none", Guest::new("auth-rules"), "has no `auth` that could be called"),
+        (
+            "rules-beyond-memory",
+            Guest::new("auth-rules").call("i32.const 0x7ffffff0"),
+            "plugin.trap",
+        ),
     ];
     for (name, guest, _) in &unfit {
         hub.write(format!("plugins/{name}.wasm"), guest.build());
         let name_40 = "a".repeat(40);
-        let uses = format!("[[filter]]\nplugin = \"{name}\"\nsettings.name = \"{name_40}\"\n");
+        let role = if name.starts_with("rules-") { "auth" } else { "filter" };
+        let uses = format!("[[{role}]]\nplugin = \"{name}\"\nsettings.name = \"{name_40}\"\n");
         hub.route(name, format!("{}\n{uses}", to("http://127.0.0.1:9/")));
     }
     // Nothing of it is on the disk.

@@ -41,17 +41,24 @@ impl Guest {
             "auth" => "requests@0.1.0\" \"[resource-drop]outgoing",
             _ => "requests@0.1.0\" \"[resource-drop]inbound",
         };
+        let drop = format!("(import \"plugpost:plugin/{resource}\" (func $drop (param i32)))");
+        let call = format!("(call $drop (local.get 0)) (i32.const {RESULT})");
+        // Rules are of no call, so there is no handle.
+        let (imports, call) = match role {
+            "auth-rules" => (String::new(), format!("i32.const {RESULT}")),
+            _ => (drop, call),
+        };
         Self {
             role,
             version: "1.0.0".into(),
             schema: "{}".into(),
             secrets: [0, 0],
             memory: "(memory (export \"memory\") 1)".into(),
-            imports: format!("(import \"plugpost:plugin/{resource}\" (func $drop (param i32)))"),
+            imports,
             more: String::new(),
             describe: "i32.const 1024".into(),
             configure: "i32.const 1100".into(),
-            call: format!("(call $drop (local.get 0)) (i32.const {RESULT})"),
+            call,
             realloc: "(local $at i32) (local.set $at (global.get $free)) \
                       (global.set $free (i32.add (local.get $at) (local.get 3))) (local.get $at)"
                 .into(),
@@ -135,11 +142,12 @@ impl Guest {
             text(16_384, &self.schema),
             words(1024, &record),
         ];
-        let function = match *role {
-            "source" => "receive",
-            "filter" => "accept",
-            "transform" => "apply",
-            _ => "sign",
+        let (function, parameter) = match *role {
+            "source" => ("receive", "(param i32)"),
+            "filter" => ("accept", "(param i32)"),
+            "transform" => ("apply", "(param i32)"),
+            "auth-rules" => ("rules", ""),
+            _ => ("sign", "(param i32)"),
         };
         let export = |interface: &str, function: &str| {
             format!("(export \"plugpost:plugin/{interface}@0.1.0#{function}\")")
@@ -149,7 +157,7 @@ impl Guest {
                (func $realloc (export \"cabi_realloc\") (param i32 i32 i32 i32) (result i32) {realloc})
                (func $describe {} (result i32) {describe})
                (func $configure {} (param i32 i32) (result i32) {configure})
-               (func $call {} (param i32) (result i32) {call})
+               (func $call {} {parameter} (result i32) {call})
                {} {more})",
             export("plugin", "describe"),
             export("plugin", "configure"),

@@ -236,8 +236,8 @@ impl Secrets {
         Ok(self.versions(name)?.iter().filter_map(move |key| key.code(algorithm, parts)))
     }
 
-    /// One for each scheme and each version that can do it, as one text, or only the first;
-    /// nothing when none can.
+    /// Write one for each scheme and each version that can do it, or only the first; and say
+    /// how many those are.
     pub(crate) fn sign_into(
         &self,
         text: &mut String,
@@ -248,17 +248,16 @@ impl Secrets {
         let mut count = 0;
         for (algorithm, before) in schemes {
             for code in self.codes(secret, *algorithm, parts)? {
-                let separator = match between {
-                    _ if count == 0 => "",
-                    Some(between) => between,
-                    None => return Ok(count),
-                };
+                let separator = between.as_deref().filter(|_| count > 0).unwrap_or_default();
                 // Hexadecimal takes two characters for a byte, the others fewer.
                 text.reserve(separator.len() + before.len() + 2 * code.len());
                 text.push_str(separator);
                 text.push_str(before);
                 notation.write(&code, text);
                 count += 1;
+                if between.is_none() {
+                    return Ok(count);
+                }
             }
         }
         Ok(count)

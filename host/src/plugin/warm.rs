@@ -343,8 +343,12 @@ impl Instance {
         let Some(rules) = &self.rules else { return Ok(None) };
         let said = rules.call_rules(&mut self.store).map_err(|error| self.fault(error))?;
         self.store.data().said.forget();
-        let check = |said| Rules::check(said, &component.description().secrets);
-        said.map(check).transpose().map_err(|message| {
+        let rules = match said {
+            Some(said) => Rules::check(said, &component.description().secrets).map(Some),
+            None if self.auth.is_some() => Ok(None),
+            None => Err("it writes down none, and has no `auth` that could be called".into()),
+        };
+        rules.map_err(|message| {
             let message = printable(&message, MESSAGE_BYTES_MAX);
             Fault::reject("plugin.rules", format!("{}: {message}", component.name()))
         })
