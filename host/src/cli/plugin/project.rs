@@ -58,11 +58,12 @@ macro_rules! go {
 
 const RUST: [File; 2] =
     [("Cargo.toml", example!("rust/Cargo.toml")), ("src/lib.rs", example!("rust/src/lib.rs"))];
-const SDK: [File; 19] = sdk!(
+const SDK: [File; 20] = sdk!(
     "Cargo.toml" "src/allocator.rs" "src/bindings.rs" "src/credentials.rs" "src/description.rs"
     "src/event.rs" "src/excerpt.rs" "src/inbound.rs" "src/instance.rs" "src/json.rs" "src/lib.rs"
-    "src/places.rs" "src/rfc3339.rs" "src/roles.rs" "src/secrets.rs" "src/standard_webhooks.rs"
-    "src/webhook_api.rs" "src/webhook_api/headers.rs" "src/webhook_api/stand_in.rs"
+    "src/places.rs" "src/rfc3339.rs" "src/roles.rs" "src/rules.rs" "src/secrets.rs"
+    "src/standard_webhooks.rs" "src/webhook_api.rs" "src/webhook_api/headers.rs"
+    "src/webhook_api/stand_in.rs"
 );
 const JAVASCRIPT: [File; 3] = [
     ("package.json", example!("javascript/package.json")),
