@@ -2,9 +2,10 @@
 //! of wasmtime; what it hands out are values and [`Fault`]s.
 //!
 //! [`component`] takes a file in and finds out what it is; [`compile`] compiles it;
-//! [`runtime`] is the engine and keeps time; [`warm`] keeps instances; [`imports`] is what a guest may
-//! call, [`signing`] what it may have done with keys; [`secrets`] holds those; [`rules`] are headers it
-//! is not called for; this file is one use of a plugin, [`Bound`].
+//! [`runtime`] is the engine and keeps time; [`warm`] keeps instances; [`imports`] is what a
+//! guest may call, [`events`] what it may ask of an event, [`signing`] what it may have done
+//! with keys; [`secrets`] holds those; [`rules`] are headers it is not called for; this file
+//! is one use of a plugin, [`Bound`].
 
 mod api;
 mod bindings;
@@ -13,6 +14,7 @@ mod clockwork;
 mod compile;
 mod component;
 mod desk;
+mod events;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzzed;
 mod imports;

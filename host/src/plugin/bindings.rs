@@ -12,7 +12,6 @@ wasmtime::component::bindgen!({
         "plugpost:plugin/subscriptions.caller": super::desk::CallerHandle,
     },
     imports: {
-        "plugpost:plugin/events.[method]event.fields": trappable,
         "plugpost:plugin/requests.[method]inbound.fields": trappable,
         "plugpost:plugin/subscriptions": trappable,
     },

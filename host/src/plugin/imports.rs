@@ -10,9 +10,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use wasmtime::component::{HasSelf, Linker, Resource};
 
-use super::bindings::plugpost::plugin::{events, logging, requests, subscriptions, types};
+use super::bindings::plugpost::plugin::{logging, requests, subscriptions, types};
 use super::clockwork::CallTime;
 use super::desk::Held;
+use super::events;
 use super::meter::{Meter, Metered};
 use super::said::Said;
 use super::secrets::Secrets;
@@ -20,7 +21,7 @@ use super::signing;
 use super::text::printable;
 use super::wasi::Wasi;
 use crate::clock::UnixMs;
-use crate::event::{Event, MEDIA_TYPE, OWN_SOURCE, is_own};
+use crate::event::Event;
 use crate::json;
 use crate::subscription::desk::{Caller, Excess};
 
@@ -133,7 +134,7 @@ impl Call {
 
     /// The event in hand. A guest that asks for one in another role's call has
     /// forged a handle; wasmtime refuses that before we are called.
-    fn event(&self) -> Option<&EventView> {
+    pub(super) fn event(&self) -> Option<&EventView> {
         match &self.input {
             Input::Event(event) => Some(event),
             _ => None,
@@ -155,7 +156,10 @@ impl Call {
     }
 
     /// Some values of the body, which a guest cannot have again and again in one crossing.
-    fn values(&self, pointers: &[String]) -> wasmtime::Result<Vec<Option<String>>> {
+    pub(super) fn values(
+        &self,
+        pointers: &[impl AsRef<str>],
+    ) -> wasmtime::Result<Vec<Option<String>>> {
         let body = self.input.body();
         let found = json::fields(body, pointers);
         let bytes: usize = found.iter().flatten().map(|it| it.len()).sum();
@@ -172,10 +176,10 @@ impl Call {
 /// All that a guest may call, but for WASI.
 pub(super) fn add_to_linker(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
-    events::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
     requests::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
     logging::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
     subscriptions::add_to_linker::<_, HasSelf<_>>(linker, |call| call)?;
+    events::add_to_linker(linker)?;
     signing::add_to_linker(linker)
 }
 
@@ -186,76 +190,7 @@ const LEVEL_BYTES_MAX: usize = 16;
 const LOG_LINE_BYTES: usize = 64;
 
 impl types::Host for Call {}
-impl events::Host for Call {}
 impl requests::Host for Call {}
-
-impl events::HostEvent for Call {
-    fn id(&mut self, _: Resource<EventHandle>) -> String {
-        self.event().map(|it| (*it.event.id.text()).into()).unwrap_or_default()
-    }
-
-    fn type_(&mut self, _: Resource<EventHandle>) -> String {
-        self.event().map(|it| it.event.event_type.to_string()).unwrap_or_default()
-    }
-
-    fn source(&mut self, _: Resource<EventHandle>) -> String {
-        match self.event() {
-            // Whomever it tells: plugins know nothing of tenants.
-            Some(it) if is_own(&it.event.source) => OWN_SOURCE.to_owned(),
-            Some(it) => it.event.source.to_string(),
-            None => String::new(),
-        }
-    }
-
-    fn subject(&mut self, _: Resource<EventHandle>) -> Option<String> {
-        self.event()?.event.subject.as_deref().map(str::to_owned)
-    }
-
-    fn time(&mut self, _: Resource<EventHandle>) -> u64 {
-        self.event().map(|it| it.event.time.0).unwrap_or_default()
-    }
-
-    fn attribute(&mut self, _: Resource<EventHandle>, name: String) -> Option<String> {
-        let view = self.event()?;
-        match &view.media_type {
-            Some(media_type) if name == MEDIA_TYPE => Some(media_type.to_string()),
-            _ => view.event.attribute(&name).map(str::to_owned),
-        }
-    }
-
-    fn attributes(&mut self, _: Resource<EventHandle>) -> Vec<(String, String)> {
-        let Some(view) = self.event() else { return Vec::new() };
-        let pair = |(name, value): &(Box<str>, Box<str>)| match &view.media_type {
-            Some(media_type) if &**name == MEDIA_TYPE => (name.to_string(), media_type.to_string()),
-            _ => (name.to_string(), value.to_string()),
-        };
-        view.event.attributes.iter().map(pair).collect()
-    }
-
-    fn data(&mut self, _: Resource<EventHandle>) -> Vec<u8> {
-        self.input.body().to_vec()
-    }
-
-    fn field(&mut self, _: Resource<EventHandle>, pointer: String) -> Option<String> {
-        json::field(self.input.body(), &pointer).map(str::to_owned)
-    }
-
-    fn text(&mut self, _: Resource<EventHandle>, pointer: String) -> Option<String> {
-        json::text(self.input.body(), &pointer)
-    }
-
-    fn fields(
-        &mut self,
-        _: Resource<EventHandle>,
-        pointers: Vec<String>,
-    ) -> wasmtime::Result<Vec<Option<String>>> {
-        self.values(&pointers)
-    }
-
-    fn drop(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<()> {
-        Ok(())
-    }
-}
 
 impl requests::HostInbound for Call {
     fn method(&mut self, _: Resource<InboundHandle>) -> String {
