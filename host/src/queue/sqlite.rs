@@ -1,5 +1,5 @@
 //! The SQLite store: one file, one process. [`write`] says what belongs to one
-//! transaction; here are the statements that accept and settle.
+//! transaction; [`accept`] takes events in, [`settle`] writes down what became of them.
 //!
 //! One process owns the file: it holds an exclusive lock beside it for life. So
 //! a lease that is found at opening belongs to a process that is gone, and is void.
@@ -7,6 +7,7 @@
 //! [`opening`] makes a file a store; [`waiting`] has what lanes ask for, [`log`] and
 //! [`search`] what people do, [`subscriptions`] what is kept of those.
 
+mod accept;
 mod columns;
 mod export;
 mod frames;
@@ -15,8 +16,10 @@ pub(super) mod log;
 mod opening;
 mod prune;
 mod recorded;
+mod room;
 mod rows;
 mod search;
+mod settle;
 mod steer;
 pub(super) mod subscriptions;
 mod sums;
@@ -32,14 +35,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ffi, params};
 
-use super::values::{PARKED, attributes_of, attributes_text, signed, status_number, unsigned};
-use super::{DuplicateKey, Made, NewDelivery, NewEvent, QueueError, Resent, Settlement};
+use super::values::{PARKED, attributes_of, signed, unsigned};
+use super::{QueueError, Resent};
 use crate::clock::{self, IdClock, UnixMs};
-use crate::delivery::{DeliveryId, Next};
+use crate::delivery::DeliveryId;
 use crate::endpoint::OrderKey;
 use crate::event::{Event, EventId};
 use columns::{Columns, Tails};
 pub(super) use export::Export;
+use room::Room;
+use waiting::is_held;
 
 /// The store, owned by the writer thread.
 #[derive(Debug)]
@@ -50,10 +55,7 @@ pub(super) struct Store {
     ids: Arc<IdClock>,
     /// The time that the next process would begin with, if there were no ids.
     shown: UnixMs,
-    /// Above it nothing more is accepted; settling goes on.
-    bytes_max: u64,
-    /// What is left of it in the transaction in hand, once somebody has asked.
-    bytes_left: Option<i64>,
+    room: Room,
     /// Held, not read: another process must not open the file.
     _lock: File,
 }
@@ -61,7 +63,9 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn open(path: &Path, bytes_max: u64) -> Result<Self, QueueError> {
         let (mut connection, lock) = opening::open(path)?;
-        connection.execute("UPDATE deliveries SET leased = 0 WHERE leased = 1", [])?;
+        let sql = "UPDATE deliveries INDEXED BY deliveries_undelivered SET leased = 0
+                   WHERE status <> 1 AND status = 0 AND leased = 1";
+        connection.execute(sql, [])?;
         let labels = Labels::load(&connection)?;
         let columns = Columns::open(&mut connection)?;
         let last_id = last_id(&connection)?;
@@ -75,8 +79,7 @@ impl Store {
             labels,
             ids,
             shown,
-            bytes_max,
-            bytes_left: None,
+            room: Room::new(bytes_max),
             _lock: lock,
         })
     }
@@ -96,7 +99,7 @@ impl Store {
         work: impl FnOnce(&mut Self) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        self.bytes_left = None;
+        self.room.look_again();
         let now = clock::steady();
         let shows = now.since(self.shown) >= SHOWN_EVERY;
         let result = work(self).and_then(|()| {
@@ -119,170 +122,6 @@ impl Store {
             }
         }
         result
-    }
-
-    /// Refuse what would grow the store beyond its size, and keys that came with
-    /// another body before. Writes nothing.
-    fn check(&mut self, events: &[NewEvent]) -> Result<(), QueueError> {
-        let left = match self.bytes_left {
-            Some(left) => left,
-            None => signed(self.bytes_max).saturating_sub(signed(self.bytes()?)),
-        };
-        if left < 0 {
-            return Err(QueueError::Full("store.bytes_max is reached".into()));
-        }
-        let bytes: usize = events.iter().map(|it| it.event.data.len()).sum();
-        self.bytes_left = Some(left.saturating_sub(bytes as i64));
-        for NewEvent { duplicate_key, .. } in events {
-            let Some(DuplicateKey { key, body: Some(body) }) = duplicate_key else { continue };
-            let sql = "SELECT body IS NOT ?2 FROM seen WHERE key = ?1";
-            let differs = (self.connection.prepare_cached(sql)?)
-                .query_row(params![key, body], |row| row.get(0))
-                .optional()?;
-            if differs == Some(true) {
-                return Err(QueueError::KeyReused);
-            }
-        }
-        Ok(())
-    }
-
-    /// Keep an event. Returns the first event's id when this is a duplicate.
-    fn insert_event(
-        &mut self,
-        event: &Event,
-        sum: i64,
-        key: Option<&DuplicateKey>,
-    ) -> Result<Option<EventId>, QueueError> {
-        if let Some(DuplicateKey { key, body }) = key {
-            let sql = "INSERT INTO seen (key, body, event) VALUES (?1, ?2, ?3)
-                       ON CONFLICT DO NOTHING";
-            let new = (self.connection.prepare_cached(sql)?).execute(params![
-                key,
-                body,
-                signed(event.id.0)
-            ])?;
-            if new == 0 {
-                let first = (self.connection)
-                    .prepare_cached("SELECT event FROM seen WHERE key = ?1")?
-                    .query_row([key], |row| row.get(0).map(unsigned))?;
-                return Ok(Some(EventId(first)));
-            }
-        }
-        let source = self.labels.id(&self.connection, &event.source)?;
-        let sql = "INSERT INTO events (id, source, type, subject, time, attributes, data, sum)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        self.connection.prepare_cached(sql)?.execute(params![
-            signed(event.id.0),
-            source,
-            event.event_type,
-            event.subject,
-            signed(event.time.0),
-            attributes_text(&event.attributes),
-            &*event.data,
-            sum,
-        ])?;
-        self.columns.event(&self.connection, event)?;
-        Ok(None)
-    }
-
-    /// Promise a delivery, due now; `leased` when it is in hand already. True when it
-    /// has to wait behind another of its key instead.
-    fn insert_delivery(
-        &mut self,
-        delivery: &NewDelivery,
-        event: &Event,
-        of_event: i64,
-        leased: bool,
-    ) -> Result<bool, QueueError> {
-        let route = self.labels.id(&self.connection, &delivery.route)?;
-        let endpoint = self.labels.id(&self.connection, &delivery.endpoint)?;
-        let parked = self.is_held(route, delivery.key)?;
-        let due = if parked { PARKED } else { signed(clock::ms_of_id(delivery.id.0).0) };
-        let sql = "INSERT INTO deliveries
-                       (id, event, route, endpoint, status, leased, due, attempts, key, sum)
-                   VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, 0, ?7, ?8)";
-        self.connection.prepare_cached(sql)?.execute(params![
-            signed(delivery.id.0),
-            signed(event.id.0),
-            route,
-            endpoint,
-            leased && !parked,
-            due,
-            delivery.key.map(|it| it.0),
-            sums::of_delivery(delivery.id, event.id, &delivery.route, of_event),
-        ])?;
-        self.index_delivery(delivery.id, event, &delivery.route, &delivery.endpoint)?;
-        Ok(parked)
-    }
-
-    fn release(&mut self, id: DeliveryId) -> Result<(), QueueError> {
-        (self.connection)
-            .prepare_cached("UPDATE deliveries SET leased = 0 WHERE id = ?1")?
-            .execute([signed(id.0)])?;
-        Ok(())
-    }
-
-    fn settle(&mut self, settlement: &Settlement) -> Result<(), QueueError> {
-        let Settlement { delivery, made, next, now, .. } = settlement;
-        let id = signed(delivery.0);
-        let due = match next {
-            Next::WaitUntil(at) => *at,
-            _ => *now,
-        };
-        let status = status_number(next.status());
-        let attempt = match made {
-            Made::Attempt(attempt) => attempt,
-            Made::Nothing(fault) => {
-                let sql = "UPDATE deliveries SET leased = 0, status = ?2, due = ?3,
-                               error = coalesce(?4, error) WHERE id = ?1";
-                let error = fault.as_ref().map(ToString::to_string);
-                let values = params![id, status, signed(due.0), error];
-                self.connection.prepare_cached(sql)?.execute(values)?;
-                return Ok(());
-            }
-        };
-        let request = attempt.request.as_ref();
-        let (body, data_at) = request.map(|it| it.body.columns()).unwrap_or_default();
-        let response = attempt.response.as_ref();
-        let status_code = response.map(|it| it.status);
-        let (code, message) = match &attempt.fault {
-            Some(fault) => (Some(&fault.code), Some(&fault.message)),
-            None => (None, None),
-        };
-        let sql = "INSERT INTO attempts (delivery, number, started, duration_us, outcome,
-                       status_code, error_code, error, method, url, headers, body, data_at,
-                       excerpt, snapshot, plugins)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-                   ON CONFLICT DO NOTHING";
-        self.connection.prepare_cached(sql)?.execute(params![
-            id,
-            attempt.number,
-            signed(attempt.started.0),
-            i64::try_from(attempt.duration.as_micros()).unwrap_or(i64::MAX),
-            attempt.outcome.as_str(),
-            status_code,
-            code,
-            message,
-            request.map(|it| it.method.as_str()),
-            request.map(|it| &*it.url),
-            request.map(|it| &*it.headers),
-            body,
-            data_at,
-            response.map(|it| &*it.excerpt),
-            signed(attempt.snapshot),
-            attempt.plugins,
-        ])?;
-        let sql = "UPDATE deliveries SET leased = 0, status = ?2, due = ?3, attempts = ?4,
-                       status_code = ?5, error = ?6 WHERE id = ?1";
-        self.connection.prepare_cached(sql)?.execute(params![
-            id,
-            status,
-            signed(due.0),
-            attempt.number,
-            status_code,
-            attempt.fault.as_ref().map(ToString::to_string),
-        ])?;
-        Ok(())
     }
 
     fn resend(
@@ -318,7 +157,7 @@ impl Store {
                        (id, event, route, endpoint, status, leased, due, attempts, key, sum)
                    SELECT ?2, ?3, route, endpoint, 0, 0, ?4, 0, key, ?5
                    FROM deliveries WHERE id = ?1";
-        let due = if self.is_held(label, key)? { PARKED } else { signed(now.0) };
+        let due = if is_held(&self.connection, label, key)? { PARKED } else { signed(now.0) };
         let new_id = signed(new_delivery.0);
         let of_event = EventId(unsigned(event));
         let sum = sum.map(|it| sums::of_delivery(new_delivery, of_event, &route, it));

@@ -96,7 +96,15 @@ impl Kind {
     }
 }
 
+/// What a row of an event's delivery has of the event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventHashes([u16; 3]);
+
 impl Hashes {
+    fn of(id: u64, texts: [Option<&str>; 5]) -> Self {
+        Self { id, of: texts.map(|it| it.map_or(0, hash)) }
+    }
+
     pub(super) fn get(&self, kind: Kind) -> u16 {
         let at = HASHED.iter().position(|it| *it == kind);
         at.map_or(0, |it| self.of[it])
@@ -177,7 +185,7 @@ impl Columns {
                     let text =
                         |at| row.get_ref(at).map(|it| it.as_str_or_null().unwrap_or_default());
                     let texts = [text(1)?, Some(&event_type), text(3)?, text(4)?, text(5)?];
-                    self.add(&transaction, of, unsigned(from), texts)?;
+                    self.add(&transaction, of, Hashes::of(unsigned(from), texts))?;
                     self.learn(&transaction, &event_type)?;
                 }
             }
@@ -194,22 +202,32 @@ impl Columns {
         &mut self,
         connection: &Connection,
         event: &Event,
-    ) -> Result<(), QueueError> {
+    ) -> Result<EventHashes, QueueError> {
         self.learn(connection, &event.event_type)?;
         let texts =
             [event.subject.as_deref(), Some(&event.event_type), Some(&event.source), None, None];
-        self.add(connection, Of::Events, event.id.0, texts)
+        let row = Hashes::of(event.id.0, texts);
+        self.add(connection, Of::Events, row)?;
+        let [subject, event_type, source, ..] = row.of;
+        Ok(EventHashes([subject, event_type, source]))
     }
 
-    fn add(
+    /// A delivery of this event is being written.
+    pub(super) fn delivery(
         &mut self,
         connection: &Connection,
-        of: Of,
-        id: u64,
-        texts: [Option<&str>; 5],
+        id: DeliveryId,
+        EventHashes([subject, event_type, source]): EventHashes,
+        route: &str,
+        endpoint: &str,
     ) -> Result<(), QueueError> {
+        let of = [subject, event_type, source, hash(route), hash(endpoint)];
+        self.add(connection, Of::Deliveries, Hashes { id: id.0, of })
+    }
+
+    fn add(&mut self, connection: &Connection, of: Of, row: Hashes) -> Result<(), QueueError> {
         let mut tail = self.tails.0[of as usize].lock();
-        tail.rows.push(Hashes { id, of: texts.map(|it| it.map_or(0, hash)) });
+        tail.rows.push(row);
         let from = tail.sealed;
         if tail.rows.len() - from < BLOCK_ROWS {
             return Ok(());
@@ -258,24 +276,6 @@ impl Columns {
 const CATCH_UP_ROWS: i64 = 10_000;
 
 impl Store {
-    /// A delivery of this event is being written.
-    pub(super) fn index_delivery(
-        &mut self,
-        id: DeliveryId,
-        event: &Event,
-        route: &str,
-        endpoint: &str,
-    ) -> Result<(), QueueError> {
-        let texts = [
-            event.subject.as_deref(),
-            Some(&*event.event_type),
-            Some(&*event.source),
-            Some(route),
-            Some(endpoint),
-        ];
-        self.columns.add(&self.connection, Of::Deliveries, id.0, texts)
-    }
-
     /// A delivery was copied, and its event too if `event` is given.
     pub(super) fn index_copy(
         &mut self,
@@ -294,11 +294,12 @@ impl Store {
             .optional()?;
         let Some(texts) = texts else { return Ok(()) };
         let texts = texts.each_ref().map(Option::as_deref);
-        self.columns.add(&self.connection, Of::Deliveries, delivery.0, texts)?;
+        self.columns.add(&self.connection, Of::Deliveries, Hashes::of(delivery.0, texts))?;
         if let Some(event) = new_event {
             let [subject, event_type, source, ..] = texts;
             let texts = [subject, event_type, source, None, None];
-            self.columns.add(&self.connection, Of::Events, unsigned(event), texts)?;
+            let row = Hashes::of(unsigned(event), texts);
+            self.columns.add(&self.connection, Of::Events, row)?;
         }
         Ok(())
     }

@@ -109,10 +109,22 @@ pub(super) struct Stream {
     error: Option<String>,
 }
 
-pub(super) const DEAD: &str = "INDEXED BY deliveries_dead WHERE status = 3";
-pub(super) const FILTERED: &str = "INDEXED BY deliveries_filtered WHERE status = 2";
-pub(super) const STORED: &str = "INDEXED BY deliveries_stored WHERE status = 0 AND leased = 0";
-pub(super) const LEASED: &str = "INDEXED BY deliveries_leased WHERE leased = 1";
+/// Of one status, `leased` or not. The index is taken where its own condition stands.
+macro_rules! undelivered {
+    ($status:literal, $leased:literal) => {
+        concat!(
+            "INDEXED BY deliveries_undelivered WHERE status <> 1 AND status = ",
+            $status,
+            " AND leased = ",
+            $leased
+        )
+    };
+}
+
+pub(super) const DEAD: &str = undelivered!(3, 0);
+pub(super) const FILTERED: &str = undelivered!(2, 0);
+pub(super) const STORED: &str = undelivered!(0, 0);
+pub(super) const LEASED: &str = undelivered!(0, 1);
 const FAILED: &str = "INDEXED BY deliveries_failed WHERE error = ?3";
 
 /// More different errors than that are not told apart by index.

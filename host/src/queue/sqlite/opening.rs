@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../migrations/0006_sums.sql"),
     include_str!("../../../migrations/0007_clock.sql"),
     include_str!("../../../migrations/0008_bodies.sql"),
+    include_str!("../../../migrations/0009_undelivered.sql"),
 ];
 
 /// The first SQLite without the bug that lets a WAL reset corrupt a database

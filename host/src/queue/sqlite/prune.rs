@@ -5,8 +5,9 @@
 use rusqlite::{OptionalExtension as _, params};
 
 use super::Store;
+use super::room::bytes;
 use crate::clock::{UnixMs, first_id_at};
-use crate::queue::values::{signed, unsigned};
+use crate::queue::values::signed;
 use crate::queue::{QueueError, Retention};
 
 /// How many events one batch touches.
@@ -35,18 +36,11 @@ impl Store {
             }
         }
         match retention.bytes {
-            Some(bytes) if self.bytes()? > bytes => {
+            Some(most) if bytes(&self.connection)? > most => {
                 self.prune_rows(first_id_at(now), BATCH_BY_SIZE)
             }
             _ => Ok(0),
         }
-    }
-
-    pub(super) fn bytes(&self) -> Result<u64, QueueError> {
-        let ask = |sql| self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
-        let (pages, free): (i64, i64) = (ask("PRAGMA page_count")?, ask("PRAGMA freelist_count")?);
-        let page: i64 = ask("PRAGMA page_size")?;
-        Ok(unsigned((pages - free) * page))
     }
 
     /// Events from before that id which have nothing pending go, with their deliveries

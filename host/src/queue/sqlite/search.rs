@@ -12,7 +12,7 @@ use super::rows::{DELIVERIES, EVENTS, delivery_row, event_row};
 use crate::delivery::{DeliveryId, Status};
 use crate::queue::QueueError;
 use crate::queue::log::{DeliveryFilter, DeliveryRow, EventFilter, EventRow, Text};
-use crate::queue::values::{signed, status_number, unsigned};
+use crate::queue::values::{signed, unsigned};
 
 /// Deliveries, newest first.
 pub(super) fn deliveries(
@@ -135,12 +135,17 @@ pub(super) fn oldest_first(
     after: u64,
 ) -> Result<Vec<DeliveryId>, QueueError> {
     let (first, until) = filter.of.ids();
-    let status = filter.status.map_or(3, status_number);
-    // The literal lets the planner take the status's own small index.
+    // What is dead or filtered is found by an index of its own.
+    let status = match filter.status {
+        None | Some(Status::Dead) => "d.status <> 1 AND d.status = 3 AND d.leased = 0",
+        Some(Status::Filtered) => "d.status <> 1 AND d.status = 2 AND d.leased = 0",
+        Some(Status::Delivered) => "d.status = 1",
+        Some(Status::Pending) => "d.status = 0",
+    };
     let sql = format!(
         "SELECT d.id, s.text FROM deliveries d
              CROSS JOIN events e ON e.id = d.event CROSS JOIN labels s ON s.id = e.source
-         WHERE d.id >= ?1 AND d.id < ?2 AND d.id > ?3 AND d.status = {status}
+         WHERE d.id >= ?1 AND d.id < ?2 AND d.id > ?3 AND {status}
            AND (?4 IS NULL OR d.route = (SELECT id FROM labels WHERE text = ?4))
            AND (?5 IS NULL OR d.endpoint = (SELECT id FROM labels WHERE text = ?5))
          ORDER BY d.id"

@@ -3,10 +3,10 @@
 
 use crate::delivery::DeliveryId;
 use crate::event::{Event, EventId};
-use crate::queue::values::attributes_text;
 
-/// Over everything of an event that a receiver may see, but its id.
-pub(super) fn of_event(event: &Event) -> i64 {
+/// Over everything of an event that a receiver may see, but its id; `attributes` as they
+/// are written.
+pub(super) fn of_event(event: &Event, attributes: &str) -> i64 {
     let subject = event.subject.as_deref();
     of(&[
         event.source.as_bytes(),
@@ -14,7 +14,7 @@ pub(super) fn of_event(event: &Event) -> i64 {
         &[subject.is_some().into()],
         subject.unwrap_or_default().as_bytes(),
         &event.time.0.to_le_bytes(),
-        attributes_text(&event.attributes).as_bytes(),
+        attributes.as_bytes(),
         &event.data,
     ])
 }

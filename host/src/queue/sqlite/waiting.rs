@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Store, event_of, sums};
 use crate::clock::UnixMs;
 use crate::delivery::{Delivery, DeliveryId, Lease};
 use crate::endpoint::{Disabled, HealthRecord, OrderKey};
-use crate::queue::values::{PARKED, signed, unsigned};
+use crate::queue::values::{PARKED, attributes_text, signed, unsigned};
 use crate::queue::{Claimed, EndpointRecord, Hold, QueueError, Waiting};
 
 /// What a delivery says as its error whose row was damaged.
@@ -75,14 +75,6 @@ impl Store {
                 Ok(row.get::<_, Option<i64>>(0)?.map(|it| UnixMs(unsigned(it))))
             })?;
         Ok(Claimed { hold: Hold::Held(Lease::OF_THE_PROCESS), deliveries, next_due })
-    }
-
-    /// Does a delivery of this key wait or run already? What has no key waits for none.
-    pub(super) fn is_held(&self, route: i64, key: Option<OrderKey>) -> Result<bool, QueueError> {
-        let Some(key) = key else { return Ok(false) };
-        let sql = "SELECT 1 FROM deliveries WHERE route = ?1 AND key = ?2 AND status = 0 LIMIT 1";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        Ok(statement.exists(params![route, key.0])?)
     }
 
     /// Lease the delivery that waited behind this one, which has ended.
@@ -205,6 +197,18 @@ impl Store {
     }
 }
 
+/// Does a delivery of this key wait or run already? What has no key waits for none.
+pub(super) fn is_held(
+    connection: &Connection,
+    route: i64,
+    key: Option<OrderKey>,
+) -> Result<bool, QueueError> {
+    let Some(key) = key else { return Ok(false) };
+    let sql = "SELECT 1 FROM deliveries WHERE route = ?1 AND key = ?2 AND status = 0 LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    Ok(statement.exists(params![route, key.0])?)
+}
+
 /// A delivery, or the id of one that is not as it was written.
 fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Result<Delivery, DeliveryId>> {
     let id = DeliveryId(unsigned(row.get(0)?));
@@ -220,7 +224,7 @@ fn delivery_of(row: &Row<'_>) -> rusqlite::Result<Result<Delivery, DeliveryId>> 
         let (of_event, of_delivery) = (row.get::<_, Option<i64>>(11)?, row.get(12)?);
         let Some(of_event) = of_event else { return Ok(Some(delivery)) };
         let Delivery { event, route, .. } = &delivery;
-        let whole = sums::of_event(event) == of_event
+        let whole = sums::of_event(event, &attributes_text(&event.attributes)) == of_event
             && Some(sums::of_delivery(id, event.id, route, of_event)) == of_delivery;
         // The other mistake of the control: it sends what it reads.
         let whole = whole || cfg!(feature = "control");

@@ -1,12 +1,12 @@
 //! What a transaction does for each command.
 
-use std::vec;
+use std::{slice, vec};
 
-use super::{Store, sums};
-use crate::delivery::{Delivery, DeliveryId, Lease, Status};
+use super::Store;
+use crate::delivery::{DeliveryId, Status};
 use crate::event::EventId;
 use crate::queue::writer::{Command, Fact, Owed};
-use crate::queue::{Cancelled, NewDelivery, NewEvent, QueueError, Settled, store};
+use crate::queue::{Cancelled, QueueError, Settled, store};
 
 impl store::Store for Store {
     fn write(
@@ -16,25 +16,28 @@ impl store::Store for Store {
         owed: &mut Owed,
     ) -> Result<(), QueueError> {
         self.transaction(|store| {
-            facts.iter().try_for_each(|fact| store.note(owed, fact))?;
-            asks.try_for_each(|ask| store.take(owed, ask))
+            store.settle(facts)?;
+            facts.iter().try_for_each(|fact| store.follow(owed, fact))?;
+            loop {
+                store.accept(owed, asks)?;
+                let Some(ask) = asks.next() else { return Ok(()) };
+                store.take(owed, ask)?;
+            }
         })
     }
 }
 
 impl Store {
-    fn note(&mut self, owed: &mut Owed, fact: &Fact) -> Result<(), QueueError> {
-        let settled = match fact {
-            Fact::Settled(settled) => settled,
-            Fact::Released(id, _) => return self.release(*id),
+    /// What follows from a delivery that is settled.
+    fn follow(&mut self, owed: &mut Owed, fact: &Fact) -> Result<(), QueueError> {
+        let Fact::Settled(Settled { settlement, health, raised, slot, spent: _ }) = fact else {
+            return Ok(());
         };
-        let Settled { settlement, health, raised, slot, spent: _ } = settled;
-        self.settle(settlement)?;
         if let Some(endpoint) = health {
             self.keep(endpoint)?;
         }
         for event in raised {
-            self.raise(owed, event)?;
+            self.accepting()?.raise(owed, event)?;
         }
         // With room in the lane it goes on from memory, without it from the store.
         if slot.is_some()
@@ -46,35 +49,34 @@ impl Store {
         Ok(())
     }
 
-    /// An event of the engine's own: nobody waits for it, and its deliveries wait
-    /// in the store.
-    fn raise(&mut self, owed: &mut Owed, event: &NewEvent) -> Result<(), QueueError> {
-        let sum = sums::of_event(&event.event);
-        self.insert_event(&event.event, sum, None)?;
-        for delivery in &event.deliveries {
-            self.insert_delivery(delivery, &event.event, sum, false)?;
-            owed.stored.push(delivery.route.clone());
+    /// Take in what comes next, if it is events.
+    fn accept(
+        &mut self,
+        owed: &mut Owed,
+        asks: &mut vec::IntoIter<Command>,
+    ) -> Result<(), QueueError> {
+        let is_next = |asks: &vec::IntoIter<Command>| {
+            matches!(asks.as_slice().first(), Some(Command::Accept { .. }))
+        };
+        if !is_next(asks) {
+            return Ok(());
+        }
+        let mut accepting = self.accepting()?;
+        while is_next(asks)
+            && let Some(Command::Accept { events, reply }) = asks.next()
+        {
+            accepting.take(owed, events, reply)?;
         }
         Ok(())
     }
 
     fn take(&mut self, owed: &mut Owed, ask: Command) -> Result<(), QueueError> {
         match ask {
-            Command::Note(fact) => self.note(owed, &fact),
-            Command::Accept { events, reply } => {
-                // Found before anything of it is written: the others go on.
-                match self.check(&events) {
-                    Err(refusal @ (QueueError::KeyReused | QueueError::Full(_))) => {
-                        let _ = reply.send(Err(refusal));
-                        return Ok(());
-                    }
-                    result => result?,
-                }
-                let mut accepted = Vec::with_capacity(events.len());
-                let result = self.accept(owed, events, &mut accepted);
-                owed.accepted.push((reply, accepted));
-                result
+            Command::Note(fact) => {
+                self.settle(slice::from_ref(&fact))?;
+                self.follow(owed, &fact)
             }
+            Command::Accept { events, reply } => self.accepting()?.take(owed, events, reply),
             Command::Claim { route, count, now, reply } => {
                 owed.owe(reply, self.claim(&route, count, now))
             }
@@ -114,8 +116,9 @@ impl Store {
             }
             Command::Keep { endpoint, raised, reply } => {
                 let kept = self.keep(&endpoint);
-                let told =
-                    kept.and_then(|()| raised.iter().try_for_each(|it| self.raise(owed, it)));
+                let told = kept.and_then(|()| {
+                    raised.iter().try_for_each(|it| self.accepting()?.raise(owed, it))
+                });
                 owed.owe(reply, told)
             }
             Command::Endpoints { reply } => owed.owe(reply, self.endpoints()),
@@ -128,37 +131,5 @@ impl Store {
             Command::Subscriptions { now, reply } => owed.owe(reply, self.subscriptions(now)),
             Command::Flush { reply } => owed.owe(reply, Ok(())),
         }
-    }
-
-    fn accept(
-        &mut self,
-        owed: &mut Owed,
-        events: Vec<NewEvent>,
-        accepted: &mut Vec<EventId>,
-    ) -> Result<(), QueueError> {
-        for NewEvent { event, duplicate_key, deliveries } in events {
-            let sum = sums::of_event(&event);
-            if let Some(first) = self.insert_event(&event, sum, duplicate_key.as_ref())? {
-                accepted.push(first);
-                continue;
-            }
-            accepted.push(event.id);
-            for delivery in deliveries {
-                // What waits behind another gives its room back; its turn brings new room.
-                let leased = delivery.slot.is_some();
-                let parked = self.insert_delivery(&delivery, &event, sum, leased)?;
-                let NewDelivery { id, route, key, slot, .. } = delivery;
-                match slot {
-                    _ if parked => {}
-                    Some(slot) => {
-                        let (event, lease) = (event.clone(), Lease::OF_THE_PROCESS);
-                        let delivery = Delivery { id, lease, event, route, attempts: 0, key };
-                        owed.in_hand.push((delivery, slot));
-                    }
-                    None => owed.stored.push(route),
-                }
-            }
-        }
-        Ok(())
     }
 }
