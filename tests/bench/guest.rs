@@ -2,8 +2,9 @@
 //! round, one after the other, so that what else the machine does hits both.
 //!
 //! Both measure each call by itself and count the host's part, which is the same code:
-//! finding fields. Signing is not in it: the host follows these plugins' rules. Making and configuring an instance is not in it. Of the
-//! rounds the quickest counts: others on the machine can only add to a call.
+//! finding fields. Signing is not in it: the host follows these plugins' rules. Nor is
+//! making and configuring an instance. Of the rounds the quickest counts: others on the
+//! machine can only add to a call.
 
 use std::fs;
 use std::hint::black_box;
