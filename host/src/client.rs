@@ -5,27 +5,29 @@
 
 mod connect;
 pub(crate) mod guard;
+mod http1;
 mod joined;
 pub(crate) mod oauth;
+mod pool;
 pub(crate) mod tls;
 
-use std::error::Error as _;
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as Pool;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnectorBuilder;
 
 use crate::attempt::{Fault, Response, parse_retry_after};
 use crate::clock;
 use connect::Connector;
 use guard::Guard;
+use pool::{End, Failed, Pool};
 use tls::Tls;
 
 /// Sends requests in one way of dialling. Endpoints that are dialled alike share
@@ -37,7 +39,7 @@ pub(crate) struct Client {
     pub(crate) tls: Tls,
     pub(crate) proxy: Option<Proxy>,
     /// Made when it is needed.
-    pool: OnceLock<Pool<HttpsConnector<Connector>, Full<Bytes>>>,
+    pool: OnceLock<Pool>,
 }
 
 /// A proxy that is asked to CONNECT.
@@ -59,15 +61,6 @@ const DRAIN_BYTES_MAX: usize = 64 << 10;
 /// What the command line takes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// A response's header section: what hyper takes before it refuses.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-
-/// An idle connection is closed before most servers would (60 s and more).
-const IDLE_MAX: Duration = Duration::from_secs(50);
-
-/// Idle connections for one host and port: more than a lane's usual concurrency.
-const IDLE_PER_HOST_MAX: usize = 64;
-
 impl Client {
     /// Without certificates of its own or a proxy. It may never be used.
     pub(crate) fn new(guard: Guard) -> Self {
@@ -81,20 +74,14 @@ impl Client {
         client
     }
 
-    fn pool(&self) -> &Pool<HttpsConnector<Connector>, Full<Bytes>> {
+    fn pool(&self) -> &Pool {
         self.pool.get_or_init(|| {
             let connector = HttpsConnectorBuilder::new()
                 .with_tls_config(self.tls.config())
                 .https_or_http()
                 .enable_all_versions()
                 .wrap_connector(Connector::new(self.guard.clone(), self.proxy.clone()));
-            Pool::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_MAX)
-                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-                .http1_max_buf_size(HEAD_BYTES_MAX)
-                .http2_max_header_list_size(HEAD_BYTES_MAX as u32)
-                .build(connector)
+            Pool::new(connector)
         })
     }
 
@@ -135,7 +122,7 @@ impl Client {
         request: Request<Full<Bytes>>,
         timeout: Duration,
     ) -> Result<http::Response<hyper::body::Incoming>, Fault> {
-        match tokio::time::timeout(timeout, self.pool().request(request)).await {
+        match tokio::time::timeout(timeout, self.pool().open(request)).await {
             Ok(result) => result.map_err(|error| fault_of(&error)),
             Err(_) => Err(Fault::retry("timeout", format!("no answer within {timeout:?}"))),
         }
@@ -170,52 +157,37 @@ impl Client {
         request: Request<Full<Bytes>>,
         bytes_max: usize,
     ) -> Result<http::Response<Bytes>, Fault> {
-        let response = self.pool().request(request).await.map_err(|error| fault_of(&error))?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, bytes_max).collect().await;
-        let broken = |error| Fault::retry("http.broken", format!("the answer broke off: {error}"));
-        Ok(http::Response::from_parts(head, body.map_err(broken)?.to_bytes()))
+        let answer = self.pool().ask(request, bytes_max, bytes_max).await;
+        let answer = answer.map_err(|error| fault_of(&error))?;
+        let broken = |why: &dyn fmt::Display| {
+            Fault::retry("http.broken", format!("the answer broke off: {why}"))
+        };
+        match answer.end {
+            End::Whole => Ok(http::Response::from_parts(answer.head, answer.body)),
+            End::Cut => Err(broken(&"length limit exceeded")),
+            End::Broken(error) => Err(broken(&error)),
+        }
     }
 
-    /// The request is the pool's before anybody waits: a future that waits with it in hand
-    /// is larger, and futures are copied.
-    fn exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> impl Future<Output = Result<Response, Fault>> + use<> {
-        let answered = self.pool().request(request);
-        async {
-            let response = answered.await.map_err(|error| fault_of(&error))?;
-            let status = response.status().as_u16();
-            let retry_after = (response.headers().get(RETRY_AFTER))
-                .and_then(|it| it.to_str().ok())
-                .and_then(|it| parse_retry_after(it, clock::now()));
-            let excerpt = excerpt(response.into_body()).await;
-            Ok(Response { status, retry_after, excerpt })
-        }
+    /// The status has been received, so a body that breaks off is no failure; what was read
+    /// of it is kept.
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response, Fault> {
+        let answer = self.pool().ask(request, EXCERPT_BYTES_MAX, DRAIN_BYTES_MAX).await;
+        let answer = answer.map_err(|error| fault_of(&error))?;
+        let retry_after = (answer.head.headers.get(RETRY_AFTER))
+            .and_then(|it| it.to_str().ok())
+            .and_then(|it| parse_retry_after(it, clock::now()));
+        Ok(Response { status: answer.head.status.as_u16(), retry_after, excerpt: answer.body })
     }
 }
 
-/// The start of a body. The status has been received, so a body that breaks off
-/// is no failure; what was read of it is kept.
-async fn excerpt(mut body: hyper::body::Incoming) -> Bytes {
-    let mut kept = BytesMut::new();
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        let Some(data) = frame.data_ref() else { continue };
-        read += data.len();
-        let room = EXCERPT_BYTES_MAX - kept.len();
-        kept.extend_from_slice(&data[..data.len().min(room)]);
-        if read > DRAIN_BYTES_MAX {
-            break;
-        }
-    }
-    kept.freeze()
-}
-
-fn fault_of(error: &hyper_util::client::legacy::Error) -> Fault {
+fn fault_of(failed: &Failed) -> Fault {
+    let (error, otherwise): (&(dyn Error + 'static), _) = match failed {
+        Failed::Connect(error) => (&**error, "connect.failed"),
+        Failed::Exchange(error) => (error, "http.broken"),
+    };
     let mut chain = Vec::new();
-    let mut cause = error.source();
+    let mut cause = Some(error);
     let mut refused: Option<Box<str>> = None;
     while let Some(error) = cause {
         if let Some(it) = error.downcast_ref::<connect::Refused>() {
@@ -230,16 +202,12 @@ fn fault_of(error: &hyper_util::client::legacy::Error) -> Fault {
         }
         cause = io_inner(error).or_else(|| error.source());
     }
-    let otherwise = if error.is_connect() { "connect.failed" } else { "http.broken" };
     let code = refused.unwrap_or_else(|| otherwise.into());
-    let message = if chain.is_empty() { error.to_string() } else { chain.join(": ") };
-    Fault::retry(code, message)
+    Fault::retry(code, chain.join(": "))
 }
 
 /// An `io::Error` does not show the error it wraps as its source.
-fn io_inner<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a (dyn std::error::Error + 'static)> {
+fn io_inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     error.downcast_ref::<io::Error>()?.get_ref().map(|it| it as _)
 }
 

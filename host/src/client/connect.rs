@@ -15,6 +15,7 @@ use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -23,6 +24,9 @@ use tower_service::Service;
 use super::Proxy;
 use super::guard::Guard;
 use super::joined::Joined;
+
+/// What is spoken over: as it is, or in TLS.
+pub(super) type Stream = MaybeHttpsStream<Joined>;
 
 /// Opens guarded TCP connections.
 #[derive(Clone, Debug)]
