@@ -90,9 +90,15 @@ host:
 	@[ -x target/release/plugpost ] || echo "building: the host (about ten minutes on two cores, once)"
 	@cargo build --quiet --locked --release --package plugpost
 
-# The engine with three mistakes built in, for the tests that must see them.
+# The engine with three mistakes built in, for the tests that must see them; and the fuzzer, for which each edge is
+# counted. Coverage of the host alone: the crates it stands on are built as ever, and not again.
 control:
-	cargo build --quiet --locked --release --package plugpost --features control --bin plugpost-control
+	@command -v c++ >/dev/null || { \
+		echo "installing g++: libFuzzer is written in C++"; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends g++; }
+	@RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tests/fuzz/rustc-with-coverage cargo build --quiet --locked --release \
+		--package plugpost --features control --bin plugpost-control --bin plugpost-fuzz
 
 plugins:
 	@plugins/build.sh

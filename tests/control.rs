@@ -4,6 +4,9 @@
 
 use std::process::ExitCode;
 
+// It is compiled with the fuzzer, and counts edges as that does.
+use libfuzzer_sys as _;
+
 fn main() -> ExitCode {
     plugpost::cli::main()
 }

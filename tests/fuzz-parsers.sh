@@ -4,16 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-600}
-command -v c++ >/dev/null || {
-    echo "installing g++: libFuzzer is written in C++"
-    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-    $sudo apt-get update && $sudo apt-get install -y --no-install-recommends g++
-}
 # Components are compiled by a child process: the engine itself.
-cargo build --quiet --locked --release --package plugpost --bin plugpost
-# Coverage of the host alone: the crates it stands on are built as ever, and not again.
-RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc-with-coverage \
-    cargo build --quiet --locked --release --package plugpost --features fuzz --bin plugpost-fuzz
+make --no-print-directory host control
 failed=
 for target in ${FUZZ_ONLY:-$(sed -n 's/^    ("\(.*\)", .*),$/\1/p' host/src/fuzz.rs)}; do
     gathered=target/fuzz/$target
