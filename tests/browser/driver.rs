@@ -154,11 +154,18 @@ impl Browser {
             Value::from(selector),
             Value::from(text)
         );
-        let element = eventually(&format!("{selector} with {text:?}"), || {
+        eventually(&format!("{selector} with {text:?}"), || {
             let found = self.run(&find);
-            found.as_object()?.values().next()?.as_str().map(str::to_owned)
+            let element = found.as_object()?.values().next()?.as_str()?;
+            let path = format!("/session/{}/element/{element}/click", self.session);
+            let (status, said) = self.answer("POST", &path, &json!({}));
+            // The page was made anew since it was found.
+            if said["error"] == "stale element reference" {
+                return None;
+            }
+            assert_eq!(status, 200, "{path}: {}", said["message"]);
+            Some(())
         });
-        self.command("POST", &format!("element/{element}/click"), &json!({}));
     }
 
     /// Keys, one after the other, for whatever has the focus.
@@ -210,12 +217,16 @@ impl Browser {
 
     #[track_caller]
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, said) = self.answer(method, path, body);
+        assert_eq!(status, 200, "{path}: {}", said["message"]);
+        said
+    }
+
+    fn answer(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let headers = [("content-type", "application/json")];
         let answer = client::ask(self.address, method, path, &headers, &body);
-        let mut said = answer.json();
-        assert_eq!(answer.status, 200, "{path}: {}", said["value"]["message"]);
-        said["value"].take()
+        (answer.status, answer.json()["value"].take())
     }
 }
 

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Full;
-use hyper::body::{Body as _, Frame, Incoming};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
+use tokio::task::unconstrained;
 
 use super::connect::Stream;
 use super::pool::HEAD_BYTES_MAX;
@@ -44,8 +45,7 @@ impl Http1 {
         if let Some(host) = &self.host {
             request.headers_mut().entry(HOST).or_insert_with(|| host.clone());
         }
-        let mut answer = pin!(self.sender.try_send_request(request));
-        // Only the connection can bring the answer on, and it has been driven.
+        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
         poll_fn(|cx| {
             drive(&mut self.connection, cx);
             answer.as_mut().poll(&mut nobody())
@@ -58,14 +58,15 @@ impl Http1 {
         &mut self,
         body: &mut Incoming,
     ) -> Option<hyper::Result<Frame<Bytes>>> {
+        let mut frame = pin!(unconstrained(body.frame()));
         poll_fn(|cx| {
             // What is read already; if nothing is, the connection hears that more is wanted.
-            let read = Pin::new(&mut *body).poll_frame(&mut nobody());
+            let read = frame.as_mut().poll(&mut nobody());
             if read.is_ready() {
                 return read;
             }
             drive(&mut self.connection, cx);
-            Pin::new(&mut *body).poll_frame(&mut nobody())
+            frame.as_mut().poll(&mut nobody())
         })
         .await
     }
@@ -93,6 +94,8 @@ fn drive(connection: &mut Option<http1::Connection<Stream, Full<Bytes>>>, cx: &m
     }
 }
 
+/// For what only the connection brings on, which has been driven. It has to be unconstrained:
+/// what is put off for others' sake would be waited for by nobody.
 fn nobody() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
