@@ -258,14 +258,14 @@ async fn watch(kept: Weak<Mutex<Kept>>) {
 
 impl Kept {
     /// Take out what the other side has closed, and what has not been used for long.
-    fn look(&mut self) -> Vec<Box<Http1>> {
+    fn look(&mut self) -> Vec<Unused<Box<Http1>>> {
         let mut old = Vec::new();
         for at_place in self.places.values_mut() {
             let is_old = |it: &mut Unused<Box<Http1>>| {
                 it.looks += 1;
                 it.looks > LOOKS_MAX || !it.connection.is_idle()
             };
-            old.extend(at_place.idle.extract_if(.., is_old).map(|it| it.connection));
+            old.extend(at_place.idle.extract_if(.., is_old));
             at_place.shared.take_if(|it| {
                 it.looks += 1;
                 it.looks > LOOKS_MAX || !it.connection.is_ready()
@@ -460,7 +460,8 @@ mod tests {
     #[test]
     fn an_answer_that_is_none_costs_its_connection() {
         const LONG: &str = "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n";
-        const WRONG: &[(&[&str], fn(&End) -> bool)] = &[
+        type Ended = fn(&End) -> bool;
+        const WRONG: &[(&[&str], Ended)] = &[
             // More than it announced, as if it answered what nobody asked.
             (&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n"], |it| {
                 matches!(it, End::Whole)
