@@ -35,22 +35,29 @@ impl Http1 {
     }
 
     /// Gives the request back when the connection ended before any of it was sent.
-    pub(super) async fn send(
+    ///
+    /// It begins before it is waited for, so that the request is on its way and not in what
+    /// waits.
+    pub(super) fn send(
         &mut self,
         uri: &Uri,
         mut request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>>> {
         let path = uri.path_and_query().cloned();
         *request.uri_mut() = path.unwrap_or(PathAndQuery::from_static("/")).into();
         if let Some(host) = &self.host {
             request.headers_mut().entry(HOST).or_insert_with(|| host.clone());
         }
-        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
-        poll_fn(|cx| {
-            drive(&mut self.connection, cx);
-            answer.as_mut().poll(&mut nobody())
-        })
-        .await
+        let answer = self.sender.try_send_request(request);
+        let connection = &mut self.connection;
+        async move {
+            let mut answer = pin!(unconstrained(answer));
+            poll_fn(|cx| {
+                drive(connection, cx);
+                answer.as_mut().poll(&mut nobody())
+            })
+            .await
+        }
     }
 
     /// The next of an answer's body.

@@ -160,7 +160,8 @@ impl Pool {
         loop {
             let (mut connection, used) = match self.idle(place) {
                 Some(connection) => (connection, true),
-                None => (self.dial(place, &uri).await?, false),
+                // Boxed, because every attempt would take the room that these few need.
+                None => (Box::pin(self.dial(place, &uri)).await?, false),
             };
             match connection.send(&uri, request).await {
                 Ok(response) => return Ok((connection, response)),
