@@ -60,28 +60,28 @@ charts: ## Draw what was measured into docs/performance.md
 		target/venv/bin/pip --quiet --disable-pip-version-check install matplotlib==3.10.9; }
 	target/venv/bin/python tests/bench/charts.py
 
+# $(call install,IS_THERE,PACKAGES,WHY,BEFORE)
+define install
+	@$(1) || { \
+		echo "installing $(2): $(3)"; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$(4) $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends $(2); }
+endef
+
 # The dashboard is tested in a real browser, driven by its own driver.
 chromium:
-	@command -v chromedriver >/dev/null || { \
-		echo "installing chromium and chromium-driver: the dashboard is tested in a real browser"; \
-		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends chromium chromium-driver; }
+	$(call install,command -v chromedriver >/dev/null,chromium chromium-driver,the dashboard is tested in a real browser)
 
 # Plugins are pushed to and pulled from a real registry. The package also starts one of its own where there is systemd.
 registry:
-	@command -v docker-registry >/dev/null || { \
-		echo "installing docker-registry: plugins are pulled from a real registry"; \
-		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends docker-registry; }
+	$(call install,command -v docker-registry >/dev/null,docker-registry,plugins are pulled from a real registry)
 
 # The tests start PostgreSQL servers of their own; the package is to start none.
 postgres:
-	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
-		echo "installing postgresql: the second store is tested on a real server"; \
-		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$sudo mkdir -p /etc/postgresql-common; \
-		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.conf >/dev/null; \
-		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends postgresql; }
+	$(call install,ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null,postgresql,the second store is tested on a real server,$(NO_CLUSTER))
+
+NO_CLUSTER = $$sudo mkdir -p /etc/postgresql-common; \
+	echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.conf >/dev/null;
 
 check: ## Formatting
 	cargo fmt --check
@@ -93,10 +93,7 @@ host:
 # The engine with three mistakes built in, for the tests that must see them; and the fuzzer, for which each edge is
 # counted. Coverage of the host alone: the crates it stands on are built as ever, and not again.
 control:
-	@command -v c++ >/dev/null || { \
-		echo "installing g++: libFuzzer is written in C++"; \
-		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends g++; }
+	$(call install,command -v c++ >/dev/null,g++,libFuzzer is written in C++)
 	@RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tests/fuzz/rustc-with-coverage cargo build --quiet --locked --release \
 		--package plugpost --features control --bin plugpost-control --bin plugpost-fuzz
 

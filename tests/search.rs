@@ -2,6 +2,7 @@
 //! row finds, before a restart and after it, and pruning takes what it should.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use crate::support::client;
 use crate::support::engine::Engine;
 use crate::support::eventually;
 use crate::support::hub::{Hub, once, to};
-use crate::support::receiver::{Receiver, Reply};
+use crate::support::receiver::{Gate, Receiver, Reply};
 
 /// Whether a row is to be found.
 type Test = Box<dyn Fn(&Value) -> bool>;
@@ -105,6 +106,43 @@ pub(crate) fn what_blocks_find_is_what_a_look_at_every_row_finds() {
     engine.kill();
     let engine = Engine::start(&hub);
     check(&engine);
+}
+
+/// What is in hand is in no index. Others come and go for longer than the store takes note
+/// of how far back it is to be looked for.
+#[test]
+pub(crate) fn what_is_long_in_hand_is_found_and_is_not_lost_by_a_crash() {
+    const LONG: Duration = Duration::from_secs(5);
+    let gate = Gate::closed();
+    let hangs = gate.clone();
+    let receiver = Receiver::start(move |request| {
+        if request.body == b"hangs" {
+            hangs.pass();
+        }
+        Reply::status(200)
+    });
+    let hub = Hub::new();
+    hub.route("out", to(&receiver.url("/")));
+    let engine = Engine::start(&hub);
+    let hanging = engine.send("order.created", "hangs");
+    receiver.first(1);
+    let begun = Instant::now();
+    let mut last = String::new();
+    while begun.elapsed() < LONG {
+        last = engine.send("order.created", "goes through");
+        engine.ended(&last, "out");
+    }
+    let pending = engine.deliveries("status=pending");
+    assert_eq!(pending.len(), 1, "{pending:?}");
+    assert_eq!(pending[0]["event_id"], *hanging);
+    let delivered = engine.deliveries("status=delivered&limit=500");
+    assert!(delivered.iter().any(|it| it["event_id"] == *last));
+    assert!(delivered.iter().all(|it| it["event_id"] != *hanging));
+    engine.kill();
+    gate.open();
+    let engine = Engine::start(&hub);
+    assert_eq!(engine.ended(&hanging, "out")["status"], "delivered");
+    assert!(engine.deliveries("status=pending").is_empty());
 }
 
 #[test]

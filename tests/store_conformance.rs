@@ -65,6 +65,7 @@ the_same_on_postgres! {
         a_recovery_resends_the_callers_events_and_is_the_callers_own;
     search:
         what_blocks_find_is_what_a_look_at_every_row_finds
+        what_is_long_in_hand_is_found_and_is_not_lost_by_a_crash
         what_is_old_is_pruned_payloads_first_and_what_waits_never;
     steer:
         a_delivery_that_waits_is_cancelled_and_one_that_does_not_is_not

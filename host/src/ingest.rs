@@ -81,7 +81,7 @@ async fn route(
     let path = parts.uri.path();
     let (drafts, reply) = if let Some(path) = path.strip_prefix("/in/") {
         let name = path.split('/').next().unwrap_or_default();
-        let rest = path[name.len()..].to_owned();
+        let rest = &path[name.len()..];
         let source = (snapshot.sources.get(name))
             .ok_or_else(|| HttpProblem::not_found(format!("there is no source `{name}`")))?;
         expect_post(&parts.method)?;
@@ -90,9 +90,10 @@ async fn route(
         let drafts = match &source.plugin {
             Some(plugin) => {
                 // Boxed, like the platforms' calls.
-                Box::pin(by_plugin(source, plugin, parts, rest, body.clone())).await?
+                let path = rest.to_owned();
+                Box::pin(by_plugin(source, plugin, parts, path, body.clone())).await?
             }
-            None => vec![by_path(source, &parts, &rest, body.clone())?],
+            None => vec![by_path(source, &parts, rest, body.clone())?],
         };
         (drafts, source.reply.to(&body))
     } else if path == "/events" {
@@ -112,7 +113,7 @@ async fn route(
 #[derive(Debug)]
 struct Draft {
     source: Arc<str>,
-    event_type: String,
+    event_type: Arc<str>,
     subject: Option<String>,
     time: Option<UnixMs>,
     attributes: Vec<(Box<str>, Box<str>)>,
@@ -139,7 +140,7 @@ async fn accept(
         let event = Arc::new(Event {
             id: engine.queue.next_event_id(now),
             source: draft.source,
-            event_type: draft.event_type.into(),
+            event_type: draft.event_type,
             subject: draft.subject.map(Into::into),
             time: draft.time.unwrap_or(now),
             attributes: draft.attributes,
@@ -166,7 +167,7 @@ fn by_path(source: &Source, parts: &Parts, path: &str, body: Bytes) -> Result<Dr
     }
     Ok(Draft {
         source: source.name.clone(),
-        event_type: event_type.to_owned(),
+        event_type: event_type.into(),
         subject: None,
         time: None,
         attributes: media_type(&parts.headers).into_iter().collect(),
@@ -218,7 +219,7 @@ async fn by_plugin(
         }
         Draft {
             source: source.name.clone(),
-            event_type: it.type_,
+            event_type: it.type_.into(),
             subject: it.subject,
             time: it.time.map(|ms| UnixMs(ms).min(LATEST)),
             attributes,

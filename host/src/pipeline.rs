@@ -277,15 +277,18 @@ impl Outgoing {
     }
 
     fn headers_for_the_log(&self) -> Box<str> {
-        let mut headers = String::with_capacity(256);
-        for (name, value) in &*self.headers {
-            let shown = if value.is_sensitive() { b"***" } else { value.as_bytes() };
-            headers.push_str(name.as_str());
-            headers.push_str(": ");
-            headers.push_str(&String::from_utf8_lossy(shown));
-            headers.push('\n');
+        let pieces = || {
+            self.headers.iter().flat_map(|(name, value)| {
+                let shown = if value.is_sensitive() { b"***" } else { value.as_bytes() };
+                [name.as_str().as_bytes(), b": ", shown, b"\n"]
+            })
+        };
+        let mut bytes = Vec::with_capacity(pieces().map(<[u8]>::len).sum());
+        pieces().for_each(|it| bytes.extend_from_slice(it));
+        match String::from_utf8(bytes) {
+            Ok(text) => text.into(),
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into(),
         }
-        headers.into()
     }
 }
 

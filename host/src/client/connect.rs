@@ -220,10 +220,15 @@ fn host(uri: &Uri) -> Result<&str, Refused> {
 }
 
 fn port(uri: &Uri) -> u16 {
-    uri.port_u16().unwrap_or(match uri.scheme_str() {
+    uri.port_u16().unwrap_or_else(|| port_of(uri.scheme_str()))
+}
+
+/// The port that a URL of this scheme need not name.
+pub(super) fn port_of(scheme: Option<&str>) -> u16 {
+    match scheme {
         Some("https") => 443,
         _ => 80,
-    })
+    }
 }
 
 impl Service<Uri> for Connector {

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use tower_service::Service as _;
 
-use super::connect::{Connector, Refused};
+use super::connect::{Connector, Refused, port_of};
 use super::http1::Http1;
 
 /// How long one is kept that nobody uses: it is closed before most servers would (60 s and
@@ -290,9 +290,10 @@ impl Place {
     /// own port.
     fn host(&self) -> Option<HeaderValue> {
         let host = self.authority.host();
-        let default = if self.scheme == Scheme::HTTPS { 443 } else { 80 };
         match self.authority.port_u16() {
-            Some(port) if port != default => HeaderValue::try_from(format!("{host}:{port}")).ok(),
+            Some(port) if port != port_of(Some(self.scheme.as_str())) => {
+                HeaderValue::try_from(format!("{host}:{port}")).ok()
+            }
             _ => HeaderValue::from_str(host).ok(),
         }
     }

@@ -118,7 +118,7 @@ impl CloudEvent {
         let source: Arc<str> = admitted.map_or_else(|| token.name.clone(), |it| it.name.clone());
         Draft {
             source,
-            event_type: self.event_type,
+            event_type: self.event_type.into(),
             subject: self.subject,
             time: self.time,
             attributes: self.attributes,

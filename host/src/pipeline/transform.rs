@@ -41,8 +41,9 @@ pub(super) async fn shape(
         headers: Arc::new(headers),
         body: event.data.clone(),
     };
-    let mut media_type = None;
-    for transform in &route.transforms {
+    for (at, transform) in route.transforms.iter().enumerate() {
+        let made = outgoing.headers.get(CONTENT_TYPE).filter(|_| at > 0);
+        let media_type = made.and_then(|it| it.to_str().ok()).map(Arc::from);
         let view = EventView { event: event.clone(), data: outgoing.body.clone(), media_type };
         let message = transform.apply(view).await?;
         outgoing.method = message.method;
@@ -50,8 +51,6 @@ pub(super) async fn shape(
         if let Some(body) = message.body {
             outgoing.body = body;
         }
-        media_type =
-            (outgoing.headers.get(CONTENT_TYPE)).and_then(|it| it.to_str().ok()).map(Arc::from);
     }
     Ok(outgoing)
 }
