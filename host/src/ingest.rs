@@ -89,8 +89,8 @@ async fn route(
         let body = read_body(&parts.headers, body, snapshot.hub.body_bytes_max).await?;
         let drafts = match &source.plugin {
             Some(plugin) => {
-                // Boxed, like the platforms' calls.
                 let path = rest.to_owned();
+                // Boxed, like the platforms' calls.
                 Box::pin(by_plugin(source, plugin, parts, path, body.clone())).await?
             }
             None => vec![by_path(source, &parts, rest, body.clone())?],
