@@ -26,6 +26,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use crate::attempt::{Fault, Response, parse_retry_after};
 use crate::clock;
 use connect::Connector;
+pub(crate) use connect::port;
 use guard::Guard;
 use pool::{End, Failed, Pool};
 use tls::Tls;

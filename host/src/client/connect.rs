@@ -219,7 +219,8 @@ fn host(uri: &Uri) -> Result<&str, Refused> {
     Ok(uri.host().ok_or(Refused::NoHost)?.trim_matches(['[', ']']))
 }
 
-fn port(uri: &Uri) -> u16 {
+/// The one that is dialled.
+pub(crate) fn port(uri: &Uri) -> u16 {
     uri.port_u16().unwrap_or_else(|| port_of(uri.scheme_str()))
 }
 

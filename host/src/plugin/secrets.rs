@@ -208,7 +208,7 @@ impl Secrets {
     ) -> Result<Vec<Vec<u8>>, String> {
         match Algorithm::named(algorithm)? {
             Algorithm::Ed25519 => Err(unknown_algorithm(algorithm)),
-            hash => Ok(self.codes(name, hash, parts)?.map(|it| it.to_vec()).collect()),
+            hash => self.listed(name, hash, parts),
         }
     }
 
@@ -219,11 +219,18 @@ impl Secrets {
         parts: &[&[u8]],
     ) -> Result<Vec<Vec<u8>>, String> {
         match Algorithm::named(algorithm)? {
-            algorithm @ Algorithm::Ed25519 => {
-                Ok(self.codes(name, algorithm, parts)?.map(|it| it.to_vec()).collect())
-            }
+            key @ Algorithm::Ed25519 => self.listed(name, key, parts),
             _ => Err(unknown_algorithm(algorithm)),
         }
+    }
+
+    fn listed(
+        &self,
+        name: &str,
+        algorithm: Algorithm,
+        parts: &[&[u8]],
+    ) -> Result<Vec<Vec<u8>>, String> {
+        Ok(self.codes(name, algorithm, parts)?.map(|it| it.to_vec()).collect())
     }
 
     /// One for each version that can do it.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::Source;
 use super::dial::Dials;
+use crate::client;
 use crate::config::{
     BreakerKeys, Digest, Folder, HUB_FILE, Hub, Marked, PluginFile, PluginUse, Policy, Position,
     Problem, RouteFile, Scope, SourceFile, nearest, parse_policy,
@@ -245,8 +246,7 @@ impl Build {
             };
             self.problem(&from.file, *at, message);
         }
-        let port =
-            uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+        let port = client::port(uri);
         if let Some(only) = said.port.or(platform.port).filter(|it| *it != port) {
             let message = match from.is_file() {
                 true => format!(
