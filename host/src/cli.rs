@@ -10,6 +10,7 @@ mod events;
 mod generate;
 mod hub_test;
 mod listen;
+mod listing;
 mod nodes;
 mod plan;
 mod plugin;

@@ -287,7 +287,7 @@ LOADED = [
     ("under load", "memory_mib"),
 ]
 LATE = [("p50 ms", "p50_ms"), ("p99 ms", "p99_ms")]
-BESIDE = [("× relay's rate", "ratio_per_second")]
+BESIDE = [("× relay's rate", "ratio_per_second"), ("× relay's CPU", "ratio_cpu")]
 
 
 def tables_of(sections):

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::remote::{Admin, query};
+use super::listing::{Listing, Rows};
+use super::remote::Admin;
 use super::{block_on, say, styled};
 
 /// List deliveries, newest first; with an id, show one with its attempts
@@ -14,41 +15,17 @@ pub(super) struct Deliveries {
     /// pending, delivered, filtered or dead
     #[arg(long)]
     status: Option<String>,
-    /// An event type, or the start of one before a `*`
-    #[arg(long = "type", value_name = "TYPE")]
-    event_type: Option<String>,
-    /// The id of the resource the event is about
-    #[arg(long)]
-    subject: Option<String>,
-    /// Where the event came in
-    #[arg(long)]
-    source: Option<String>,
     /// A route's name
     #[arg(long)]
     route: Option<String>,
     /// An endpoint's URL
     #[arg(long)]
     endpoint: Option<String>,
-    /// From then on (RFC 3339)
-    #[arg(long)]
-    since: Option<String>,
-    /// Before then (RFC 3339)
-    #[arg(long)]
-    until: Option<String>,
     /// An id, the start of one, or words of the last error
     #[arg(long, short)]
     q: Option<String>,
-    /// `next` of the page before, as --json shows it
-    #[arg(long)]
-    cursor: Option<String>,
-    /// How many
-    #[arg(long, default_value_t = 20)]
-    limit: usize,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    admin: Admin,
+    listing: Listing,
 }
 
 /// Make a new delivery of the same event
@@ -63,39 +40,22 @@ pub(super) struct Resend {
     admin: Admin,
 }
 
+const ROWS: Rows = Rows { path: "/v1/deliveries", line };
+
 impl Deliveries {
     pub(super) fn run(&self) -> anyhow::Result<bool> {
-        let path = match &self.id {
-            Some(id) => format!("/v1/deliveries/{id}"),
-            None => format!("/v1/deliveries?{}", self.query()),
-        };
-        let answer = block_on(self.admin.get(&path))?;
-        if self.json {
-            say(answer)?;
-        } else if self.id.is_some() {
-            say(format!("{answer:#}"))?;
-        } else {
-            let rows = answer["data"].as_array().map_or(&[][..], Vec::as_slice);
-            rows.iter().try_for_each(|row| say(line(row)))?;
+        match &self.id {
+            Some(id) => self.listing.one(&ROWS, id),
+            None => {
+                let narrowed = [
+                    ("status", &self.status),
+                    ("route", &self.route),
+                    ("endpoint", &self.endpoint),
+                    ("q", &self.q),
+                ];
+                self.listing.page(&ROWS, &narrowed)
+            }
         }
-        Ok(true)
-    }
-
-    fn query(&self) -> String {
-        let limit = self.limit.to_string();
-        query([
-            ("status", self.status.as_deref()),
-            ("type", self.event_type.as_deref()),
-            ("subject", self.subject.as_deref()),
-            ("source", self.source.as_deref()),
-            ("route", self.route.as_deref()),
-            ("endpoint", self.endpoint.as_deref()),
-            ("since", self.since.as_deref()),
-            ("until", self.until.as_deref()),
-            ("q", self.q.as_deref()),
-            ("cursor", self.cursor.as_deref()),
-            ("limit", Some(&limit)),
-        ])
     }
 }
 
