@@ -8,6 +8,7 @@
 //! [`search`] what people do, [`subscriptions`] what is kept of those.
 
 mod accept;
+mod checkpoint;
 mod columns;
 mod export;
 mod frames;
@@ -41,6 +42,7 @@ use crate::clock::{self, IdClock, UnixMs};
 use crate::delivery::DeliveryId;
 use crate::endpoint::OrderKey;
 use crate::event::{Event, EventId};
+use checkpoint::Checkpoints;
 use columns::{Columns, Tails};
 pub(super) use export::Export;
 use room::Room;
@@ -49,6 +51,7 @@ use waiting::is_held;
 /// The store, owned by the writer thread.
 #[derive(Debug)]
 pub(super) struct Store {
+    checkpoints: Checkpoints,
     connection: Connection,
     columns: Columns,
     labels: Labels,
@@ -73,7 +76,9 @@ impl Store {
         // What is due was written by a clock that showed this at least.
         let shown = shown(&connection)?;
         clock::not_before(clock::ms_of_id(last_id).max(shown));
+        let checkpoints = Checkpoints::of(&mut connection, path)?;
         Ok(Self {
+            checkpoints,
             connection,
             columns,
             labels,
@@ -120,6 +125,7 @@ impl Store {
             if shows {
                 self.shown = now;
             }
+            self.checkpoints.after_commit(&self.connection);
         }
         result
     }

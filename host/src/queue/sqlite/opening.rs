@@ -26,9 +26,6 @@ const MIGRATIONS: &[&str] = &[
 /// (3.7.0 to 3.51.2).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-/// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
-const WAL_PAGES_BEFORE_CHECKPOINT: i64 = 4096;
-
 /// Page cache of the writer: the recent leaves of every index fit many times over. It is
 /// no larger, because SQLite walks through all of it at many a commit.
 const CACHE_KIB: i64 = 4 * 1024;
@@ -42,20 +39,23 @@ pub(super) fn open(path: &Path) -> Result<(Connection, File), QueueError> {
         return Err(broken("this SQLite is older than 3.51.3 and can corrupt a database"));
     }
     let lock = lock(path)?;
-    let mut connection = match frames::name() {
-        Some(name) => Connection::open_with_flags_and_vfs(path, OpenFlags::default(), name)?,
-        None => Connection::open(path)?,
-    };
+    let mut connection = connect(path)?;
     into_wal(&connection)?;
     // FULL: a commit is on disk, not only in the operating system, when it returns.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_BEFORE_CHECKPOINT)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     // What a disk has changed is found when it is read, where it can be.
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     migrate(&mut connection)?;
     Ok((connection, lock))
+}
+
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    match frames::name() {
+        Some(name) => Connection::open_with_flags_and_vfs(path, OpenFlags::default(), name),
+        None => Connection::open(path),
+    }
 }
 
 /// One process per file. SQLite's own locks would let a second one in.
