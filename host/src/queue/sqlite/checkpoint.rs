@@ -1,7 +1,7 @@
-//! Writing the log back into the file. Of a log of 16 MiB that takes as long as ten commits
-//! and more, so a thread does it while commits go on, with a connection of its own. It never
-//! comes to the end of a log that grows: the little that is left then the writer does, after
-//! a commit. That log is done with, and the next commit begins it anew.
+//! Writing the log back into the file. That takes as long as many commits, so a thread does
+//! it while they go on, with a connection of its own. It never comes to the end of a log that
+//! grows: the little that is left then the writer does, after a commit. That log is done with,
+//! and the next commit begins it anew.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use rusqlite::{Connection, MAIN_DB};
 
 use super::opening;
 
-/// 16 MiB of 4 KiB pages: the log is written back while it is still cheap to.
+/// 4 MiB of 4 KiB pages. With more there is less to write, because what is in the log several
+/// times is written once; and it takes a processor from those who deliver for longer.
 const BEGUN_AT: u32 = 1024;
 
 /// On a disk that cannot follow, the writer waits rather than let the log grow on.
@@ -58,14 +59,15 @@ impl Checkpoints {
         let new = frames - self.seen;
         if let Some(done) = self.under_way.take_if(|it| it.is_finished() || new >= NEW_MAX) {
             let _ = done.join();
-            let _ = connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE);
-            self.seen = frames;
-        } else if self.under_way.is_none() && new >= BEGUN_AT {
-            self.begin();
+        } else if self.under_way.is_some() || new < BEGUN_AT || self.begin() {
+            return;
         }
+        let _ = connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE);
+        self.seen = frames;
     }
 
-    fn begin(&mut self) {
+    /// Whether there is a thread for it.
+    fn begin(&mut self) -> bool {
         let (path, frames) = (self.path.clone(), self.frames.clone());
         let thread = thread::Builder::new().name("queue-checkpoint".into());
         let begun = thread.spawn(move || {
@@ -74,6 +76,7 @@ impl Checkpoints {
             }
         });
         self.under_way = begun.ok();
+        self.under_way.is_some()
     }
 }
 
