@@ -14,15 +14,16 @@ use rusqlite::{Connection, MAIN_DB};
 
 use super::opening;
 
-/// 4 MiB of 4 KiB pages. With more there is less to write, because what is in the log several
+/// 8 MiB of 4 KiB pages. With more there is less to write, because what is in the log several
 /// times is written once; and it takes a processor from those who deliver for longer.
-const BEGUN_AT: u32 = 1024;
+const BEGUN_AT: u32 = 2048;
 
 /// On a disk that cannot follow, the writer waits rather than let the log grow on.
 const NEW_MAX: u32 = 4 * BEGUN_AT;
 
-/// What may be left to the writer: it is written back within a commit or two.
-const LEFT: u32 = 128;
+/// What may be left to the writer: as much as a large commit, which the thread would never
+/// come to the end of.
+const LEFT: u32 = 512;
 
 /// What came while the thread wrote is less each time, but not without end.
 const TIMES: usize = 4;
